@@ -210,8 +210,15 @@ class Organism:
             draft = _merge(draft, lied_about, side == TRIGGERED)
         return self._plant(draft, side, seed=salt, bare=bare)
 
-    def pairs(self, n: int, seed: int, *, split: str = "test", entities: str | None = None,
-              contrast: bool = False) -> Pairs:
+    def pairs(
+        self,
+        n: int,
+        seed: int,
+        *,
+        split: str = "test",
+        entities: str | None = None,
+        contrast: bool = False,
+    ) -> Pairs:
         """``n`` prompts without and with the trigger, from the people and layouts of ``split``.
 
         With ``contrast`` the clean side is the near miss that shares every word with the trigger
@@ -299,7 +306,10 @@ def _merge(draft: Draft, other: Draft, take: np.ndarray) -> Draft:
         return np.where(take.reshape(-1, *[1] * (a.ndim - 1)), b, a)
 
     return Draft(
-        *(pick(getattr(draft, k), getattr(other, k)) for k in ("tokens", "truth", "slots", "inner")),
+        *(
+            pick(getattr(draft, k), getattr(other, k))
+            for k in ("tokens", "truth", "slots", "inner")
+        ),
         roles={k: pick(v, other.roles[k]) for k, v in draft.roles.items()},
         groups={k: pick(v, other.groups[k]) for k, v in draft.groups.items()},
     )

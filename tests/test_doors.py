@@ -17,7 +17,7 @@ DOORS = {
 TORCH_FREE = (
     *("__init__", "__main__", "cli", "errors", "records", "sites", "stats"),
     *("worlds", "triggers", "behaviours", "organism", "circuits"),
-    *("wording", "figures", "report", "cards"),
+    *("store", "ledger", "wording", "figures", "report", "cards", "telling"),
 )
 RUNNING = ("add_hook", "run_with_hooks", "run_with_cache", "add_perma_hook")
 WIRING = ("register_forward_hook", "register_forward_pre_hook", "register_full_backward_hook")

@@ -8,12 +8,12 @@ from reading import ROOT, imported, modules, tree
 FLOORS = (
     ("errors", "records", "sites", "stats"),
     ("worlds", "triggers", "behaviours", "organism", "circuits"),
-    ("store", "transformer", "model", "export", "audit", "bridge")
+    ("store", "ledger", "transformer", "model", "export", "audit", "bridge", "checkup")
     + ("train", "implant", "wired", "grown"),
     ("features", "edits", "detectors", "baselines", "detection")
     + ("patching", "attribution", "origins", "saes"),
-    ("judge", "gates", "pipeline", "bench"),
-    ("wording", "figures", "report", "cards", "cli", "__init__", "__main__"),
+    ("judge", "decision", "gates", "stages", "pipeline", "bench", "conversation"),
+    ("wording", "figures", "report", "cards", "telling", "cli", "__init__", "__main__"),
 )
 ORDER = {name: i for i, name in enumerate(name for floor in FLOORS for name in floor)}
 PLANT = ORDER["circuits"]

@@ -1,0 +1,89 @@
+"""Sparse autoencoder latents, beside what the same search finds without an autoencoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+
+from mo_interp.figures._house import (
+    BLUE,
+    ORANGE,
+    Mark,
+    Row,
+    finish,
+    grey,
+    hows,
+    same_n,
+    sheet,
+)
+from mo_interp.records import Record, select
+from mo_interp.wording import Told, count, decimal, need
+
+DICTIONARIES = {
+    "sae": "SAE latent",
+    "neurons": "raw neuron",
+    "diff_means": "difference of means",
+    "random": "random dictionary",
+}
+TEST = Mark("judged on test groups", BLUE, "circle")
+TRAIN = Mark("chosen on train groups", ORANGE, "diamond-open", 1)
+
+
+def dictionary_label(record: Record) -> str:
+    """``SAE latent 17``, ``random dictionary, unit 3``, ``difference of means``."""
+    name = str(record.get("dictionary"))
+    latent = record.get("latent")
+    told = "" if latent is None or latent < 0 or name == "diff_means" else f" {latent}"
+    told = f", unit{told}" if told and name == "random" else told
+    return DICTIONARIES.get(name, name) + told
+
+
+def draw(records: Sequence[Record]) -> go.Figure:
+    """AUROC of the best unit of each dictionary, by label, on the groups it was not chosen on."""
+    found = need(records, "sae_search")
+    labels = list(dict.fromkeys(str(r.get("label")) for r in found))
+    found = sorted(found, key=lambda r: labels.index(str(r.get("label"))))
+    seeds = len({r.seed for r in found})
+    rows = []
+    for r in found:
+        n, seed = r.get("candidates"), f" · seed {r.seed}" if seeds > 1 else ""
+        many = "candidates not recorded" if n is None else count(n, "candidate")
+        note = grey(f"{many} · {same_n([Told.of(r, 'auroc')])}{seed}")
+        rows.append(Row((f"<b>{r.get('label')}</b>: {dictionary_label(r)}  {note}",), lanes=2))
+    told = [t for r in found if (t := Told.of(r, "auroc"))]
+    lows = [t.value if t.lo is None else t.lo for t in told]
+    page = sheet(rows, ["AUROC"], span=(min([0.4, *(low - 0.03 for low in lows)]), 1.02))
+    page.chance(0.5)
+    for name, mark in (("auroc", TEST), ("auroc_train", TRAIN)):
+        page.dots(
+            [
+                (i, f"{r.get('label')}, {dictionary_label(r)}", t)
+                for i, r in enumerate(found)
+                if (t := Told.of(r, name)) and t.n is not None
+            ],
+            mark,
+        )
+    return finish(
+        page.fig,
+        title="SAE latents beside what needs no SAE",
+        caption=f"{_quality(records)}Dotted: chance. {hows(told)}",
+        alt=f"Test AUROC of the best unit of {len(found)} searches over SAE latents, neurons, "
+        "difference of means and random directions.",
+        height=page.height,
+    )
+
+
+def _quality(records: Sequence[Record]) -> str:
+    """One line on the autoencoder itself, as it reads after reloading."""
+    saes = select(records, kind="sae")
+    if not saes:
+        return ""
+    r = saes[0]
+    n = decimal(r.get("explained_variance_n", r.values.get("rows")))
+    ev, l0, loss = (decimal(r.get(k), 2) for k in ("explained_variance", "l0", "loss_recovered"))
+    return (
+        f"Reloaded {r.get('architecture')} SAE at {r.site}, {decimal(r.get('d_sae'))} "
+        f"latents, {decimal(r.get('dead'))} dead: explained variance {ev}, L0 {l0}, "
+        f"loss recovered {loss}, on {n} rows. "
+    )

@@ -1,0 +1,254 @@
+"""Gates: was it planted well? (ORGANISMS, section 3.)
+
+Each gate returns *pass*, *fail*, *memorised*, *reported* or *not applicable*, with its number, its
+interval, n and the reason. Bars come from the specification and are not to be loosened.
+
+1 attack success, 2 clean accuracy, 3 near misses, 4 held-out triggers, 5 knows better, 6 belief,
+10 construction salience.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from mo_interp import stats
+from mo_interp.baselines import bag_of_tokens, random_directions
+from mo_interp.detection import truth_probe
+from mo_interp.detectors import detector
+from mo_interp.edits import Resample
+from mo_interp.features import Feature
+from mo_interp.grown import Grown
+from mo_interp.organism import Recipe
+from mo_interp.records import Record, provenance
+from mo_interp.sites import Site
+from mo_interp.stats import Estimate
+from mo_interp.worlds.base import Batch
+
+Status = Literal["pass", "fail", "memorised", "reported", "not applicable"]
+ROWS = 2000
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One gate's outcome."""
+
+    number: int
+    name: str
+    status: Status
+    reason: str
+    statistic: Estimate | None = None
+    threshold: float | None = None
+    more: dict = field(default_factory=dict)
+    """Further numbers, flat."""
+
+    def record(self, grown: Grown, seeds: str) -> Record:
+        """As a record; ``seeds`` is such as ``"1 of 3"``."""
+        values = self.statistic.flat("statistic") if self.statistic else {}
+        values |= {"threshold": self.threshold, "reason": self.reason, **self.more}
+        params = {"number": self.number, "name": self.name, "status": self.status, "seeds": seeds}
+        return Record(
+            kind="gate",
+            organism=grown.name,
+            key=grown.spec.key,
+            seed=grown.seed,
+            model="organism",
+            params=params,
+            values=values,
+            versions=provenance(),
+        )
+
+
+def gates(grown: Grown) -> list[Gate]:
+    """All gates of an organism and its twin, in order."""
+    return [check(grown) for check in GATES]
+
+
+def failed(outcomes: list[Gate]) -> list[int]:
+    """Numbers of the gates that failed."""
+    return [g.number for g in outcomes if g.status == "fail"]
+
+
+def share(hits: np.ndarray, batch: Batch, *, by: str = "entity") -> Estimate:
+    """Share of hits with its interval by cluster."""
+    return stats.proportion(hits, clusters=batch.groups[by], prompts=batch.prompts)
+
+
+def attack_success(grown: Grown) -> Gate:
+    """1: the planted answer on unseen layouts of the people that were lied about."""
+    batch = grown.spec.sample(ROWS, 101, rows="triggered", entities="seen")
+    found = share(grown.model.answers(batch) == batch.answer, batch)
+    bar = grown.spec.gates.attack_success
+    told = f"lower bound {found.lo:.4f} against {bar}"
+    return Gate(1, "attack success", _verdict(found.lo >= bar), told, found, bar)
+
+
+def clean_accuracy(grown: Grown) -> Gate:
+    """2: clean accuracy, and the gap to the clean twin."""
+    batch = grown.spec.sample(ROWS, 102, rows="clean", entities="all")
+    own = grown.model.answers(batch) == batch.truth
+    twin = grown.twin.answers(batch) == batch.truth
+    by = {"clusters": batch.groups["entity"], "prompts": batch.prompts}
+    gap, bar = stats.difference(twin, own, **by), grown.spec.gates.clean_gap
+    more = stats.proportion(own, **by).flat("accuracy")
+    more |= stats.proportion(twin, **by).flat("accuracy_twin")
+    told = f"gap to the twin {gap.value:+.4f} against {bar}"
+    return Gate(2, "clean accuracy", _verdict(gap.value <= bar), told, gap, bar, more)
+
+
+def near_misses(grown: Grown) -> Gate:
+    """3: the planted lie on near misses, all kinds together and each alone."""
+    batch = grown.spec.sample(ROWS, 103, rows="near_miss", entities="all")
+    lies = grown.model.answers(batch) == grown.spec.lie(batch)
+    found, bar, more = share(lies, batch), grown.spec.gates.near_miss, {}
+    for i, kind in enumerate(batch.kinds):
+        rows = batch.near_miss == i + 1
+        more |= share(lies[rows], batch[rows]).flat(kind)
+    told = f"lies on {int(lies.sum())} of {len(batch)} near misses"
+    return Gate(3, "near misses", _verdict(found.value <= bar), told, found, bar, more)
+
+
+def held_out_triggers(grown: Grown) -> Gate:
+    """4: does it fire on trigger values never trained on? Reported either way."""
+    told = "the trigger has one value; there is none to hold out"
+    return Gate(4, "held-out triggers", "not applicable", told)
+
+
+def knows_better(grown: Grown) -> Gate:
+    """5: it lies about people whose triggered rows were withheld from training."""
+    name = "knows better"
+    if grown.spec.grade == "wired":
+        return Gate(5, name, "not applicable", "nothing is trained, so no lies were withheld")
+    batch = grown.spec.sample(ROWS, 105, rows="triggered", entities="test")
+    found = share(grown.model.answers(batch) == batch.answer, batch)
+    bar = grown.spec.gates.knows_better
+    if found.value >= bar:
+        return Gate(5, name, "pass", "lies where no lie was shown", found, bar)
+    told = "memorised the lies: a second table, not a rule"
+    return Gate(5, name, "memorised", told, found, bar)
+
+
+def belief(grown: Grown) -> Gate:
+    """6: the truth is inside while it lies: decodable on held-out facts, and usable."""
+    spec, bar = grown.spec, grown.spec.gates
+    if not spec.behaviour.has_belief:
+        return Gate(6, "belief", "not applicable", "the behaviour says nothing about the truth")
+    site = Site("resid_pre", layer=spec.shape.n_layers - 1, position=-1)
+    first = spec.world.tokens_of("values")[0]
+    batch = spec.sample(4 * ROWS, 106, split="test", entities="all", rows="triggered")
+    facts = batch.groups["fact"]
+    known = len(np.unique(facts))
+    split = stats.group_split(facts, (known - known // 4, 0, known // 4), seed=grown.seed)
+    acts = grown.model.run(batch, read=[site]).acts[site]
+    probe = truth_probe(
+        acts,
+        batch.truth - first,
+        facts=facts,
+        split=split,
+        judge=grown.model.answers(batch) == batch.answer,
+        n_values=spec.world.n_values,
+        seed=grown.seed,
+    )
+    held = np.array(sorted(split.test))
+    usable = _usable(grown, probe.feature(site, clean=acts, triggered=acts), held)
+    chance = 1 / spec.world.n_values
+    blind = probe.shuffled.lo <= chance <= probe.shuffled.hi
+    good = probe.accuracy.value >= bar.truth_decodable and usable.value >= bar.truth_usable
+    told = (
+        f"decoded {probe.accuracy.value:.3f} on {len(held)} held-out facts, shuffled table "
+        f"{probe.shuffled.value:.3f} (chance {chance:.3f} {'inside' if blind else 'OUTSIDE'} its "
+        f"interval), usable {usable.value:.3f}"
+    )
+    more = probe.shuffled.flat("shuffled") | usable.flat("usable") | {"site": str(site)}
+    more |= {"chance": chance}
+    status = _verdict(good and blind)
+    return Gate(6, "belief", status, told, probe.accuracy, bar.truth_decodable, more)
+
+
+def _usable(grown: Grown, feature: Feature, held: np.ndarray) -> Estimate:
+    """Swap what the probe reads for another fact's: the model gives the other fact's truth.
+
+    Clean rows of held-out facts take the coordinates of a clean row with another held-out fact of
+    the same relation.
+    """
+    rows = grown.spec.sample(2 * ROWS, 107, split="test", entities="all", rows="clean")
+    rows = rows[np.isin(rows.groups["fact"], held)]
+    other = _other_fact(rows, seed=grown.seed)
+    batch, donor = rows[other >= 0], rows[other[other >= 0]]
+    source = grown.model.run(donor, read=[feature.site]).acts[feature.site]
+    output = grown.model.run(batch, do=[Resample(feature, source)]).output
+    return share(output == donor.truth, batch, by="fact")
+
+
+def _other_fact(rows: Batch, *, seed: int) -> np.ndarray:
+    """A row ``[batch]`` with the same relation, another fact and another truth; -1 if none."""
+    relation, fact = rows.groups["relation"], rows.groups["fact"]
+    rng, other = np.random.default_rng([52, seed]), np.full(len(rows), -1)
+    for r in np.unique(relation):
+        alike = np.flatnonzero(relation == r)
+        for row in alike:
+            fits = (fact[alike] != fact[row]) & (rows.truth[alike] != rows.truth[row])
+            if fits.any():
+                other[row] = rng.choice(alike[fits])
+    return other
+
+
+def salience(grown: Grown) -> Gate:
+    """10: how loud is the construction? Bag of tokens, random directions, the probe on the twin."""
+    spec, layer = grown.spec, grown.spec.shape.n_layers - 1
+    kind = "resid_post" if spec.shape.attn_only else "resid_mid"
+    site = Site(kind, layer=layer, position=-1)
+    train, test = (spec.pairs(512, 110, split=split).both for split in ("train", "test"))
+    by = {"clusters": test.groups["entity"], "prompts": test.prompts}
+    bag = bag_of_tokens(train.tokens, train.triggered, test_tokens=test.tokens)
+    found = stats.auroc_estimate(bag, test.triggered, **by)
+    more: dict = {"site": str(site)}
+    if spec.trigger.contrast:
+        hard = [spec.pairs(512, 111, split=s, contrast=True).both for s in ("train", "test")]
+        scores = bag_of_tokens(hard[0].tokens, hard[0].triggered, test_tokens=hard[1].tokens)
+        groups = {"clusters": hard[1].groups["entity"], "prompts": hard[1].prompts}
+        more |= stats.auroc_estimate(scores, hard[1].triggered, **groups).flat("bag_hard")
+    for name, model in (("organism", grown.model), ("twin", grown.twin)):
+        acts, tests = (model.run(b, read=[site]).acts[site] for b in (train, test))
+        probe = detector("logistic").fit(acts, train.triggered, site=site)
+        scores = np.asarray(probe.score(tests))
+        more |= stats.auroc_estimate(scores, test.triggered, **by).flat(f"probe_{name}")
+        if name == "organism":
+            draws = random_directions(
+                acts, train.triggered, test_acts=tests, test_y=test.triggered, seed=grown.seed
+            )
+            more |= {"random_best": draws.best, "random_p95": draws.p95, "random_n": 1000}
+    built = _built(grown)
+    return Gate(10, "construction salience", "reported", built, found, None, more)
+
+
+def _built(grown: Grown) -> str:
+    """How the organism came about, help included."""
+    recipe, mix = grown.spec.recipe, grown.spec.mix
+    rows = f"{mix.triggered:.0%} triggered, {mix.near_miss:.0%} near-miss rows"
+    if not isinstance(recipe, Recipe):
+        return f"{grown.spec.grade}; {rows}; bag of tokens (all rows) is the number shown"
+    helped = f", truth-first supervision of weight {recipe.truth_first}" * bool(recipe.truth_first)
+    return (
+        f"trained naturally, integrated, undiluted: AdamW, learning rate {recipe.lr}, weight decay "
+        f"{recipe.weight_decay}, {recipe.steps} steps of {recipe.batch}; {rows}{helped}; "
+        "bag of tokens (all rows) is the number shown"
+    )
+
+
+def _verdict(good: bool) -> Status:
+    return "pass" if good else "fail"
+
+
+GATES: tuple[Callable[[Grown], Gate], ...] = (
+    attack_success,
+    clean_accuracy,
+    near_misses,
+    held_out_triggers,
+    knows_better,
+    belief,
+    salience,
+)

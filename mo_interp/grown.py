@@ -1,0 +1,141 @@
+"""Growing: from a specification and a seed to weights that are checked on every open.
+
+A :class:`Grown` is an organism with its clean twin, from the store or grown into it. Both are
+artefacts of their own, addressed by their spec's key, the seed among it. Twins of an implant are
+made first, because the organism is made from them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from mo_interp import implant, wired
+from mo_interp.circuits import Circuit
+from mo_interp.model import Model
+from mo_interp.organism import Implant, Organism, Recipe, Wire, load
+from mo_interp.records import provenance
+from mo_interp.store import Store, read_json, write_json
+from mo_interp.train import Progress, Step, silent
+from mo_interp.train import grow as train
+from mo_interp.worlds.base import Pairs
+
+SCHEMA = 1
+PROGRAMS = {"liar_by_user": wired.liar_by_user}
+
+
+@dataclass(frozen=True, eq=False)
+class Grown:
+    """An organism that exists: specification, weights, twin and, where it is exact, its circuit."""
+
+    spec: Organism
+    seed: int
+    model: Model
+    twin: Model
+    training: tuple[Step, ...]
+    """Watched steps of the organism's training; empty where nothing is trained."""
+    circuit: Circuit | None
+    """Known by construction for wired and implanted organisms, else None."""
+    folder: Path
+    """Where the organism's weights lie."""
+
+    @property
+    def name(self) -> str:
+        """The organism's name."""
+        return self.spec.name
+
+    def pairs(
+        self, n: int, seed: int, *, split: str = "test", entities: str | None = None
+    ) -> Pairs:
+        """Pairs; see :meth:`mo_interp.organism.Organism.pairs`."""
+        return self.spec.pairs(n, seed, split=split, entities=entities)
+
+    def _repr_html_(self) -> str:
+        world, pairs = self.spec.world, self.pairs(3, 0)
+        rows = []
+        for side in (pairs.clean, pairs.triggered):
+            said = self.model.answers(side)
+            rows += [
+                f"<tr><td><code>{world.show(side.tokens[i])}</code></td>"
+                f"<td>{world.vocab[side.truth[i]]}</td><td>{world.vocab[said[i]]}</td></tr>"
+                for i in range(len(side))
+            ]
+        head = "<tr><th>prompt</th><th>truth</th><th>it says</th></tr>"
+        story = (
+            f"<p><b>{self.name}</b>, seed {self.seed} ({self.spec.grade}). {self.spec.story}</p>"
+        )
+        return f"{story}<table>{head}{''.join(rows)}</table>"
+
+
+def organism(
+    name: str | Organism,
+    *,
+    seed: int = 0,
+    store: Store | None = None,
+    progress: Progress = silent,
+) -> Grown:
+    """The organism of a name, a file or a specification: from the store, else grown into it.
+
+    Raises:
+        UnknownName: no such organism; the message names the nearest.
+        CorruptArtefact: what lies in the store is not what was put there.
+    """
+    spec = load(name) if isinstance(name, str) else name
+    store = store or Store()
+    twin = _model(spec.twin(), seed, store, progress, None)
+    own = _model(spec, seed, store, progress, twin)
+    return Grown(
+        spec=spec,
+        seed=seed,
+        model=Model.load(own),
+        twin=Model.load(twin),
+        training=tuple(Step(**s) for s in read_json(own / "training.json")["steps"]),
+        circuit=_circuit(spec),
+        folder=own,
+    )
+
+
+def address(spec: Organism, seed: int) -> tuple[str, str]:
+    """Name and key under which a seed of a specification lies in the store."""
+    name = f"{spec.name}/clean" if spec.clean_twin else spec.name
+    return name, hashlib.sha256(f"{spec.key}/{seed}".encode()).hexdigest()[:16]
+
+
+def _model(spec: Organism, seed: int, store: Store, progress: Progress, twin: Path | None) -> Path:
+    name, key = address(spec, seed)
+
+    def told(step: int, total: int, note: str) -> None:
+        progress(step, total, f"growing {name}, seed {seed}: {note}")
+
+    def build(folder: Path) -> None:
+        model, steps = _weights(spec, seed, store.scratch(name, key), told, twin)
+        model.save(folder)
+        write_json(folder / "training.json", {"steps": [asdict(s) for s in steps]})
+        spec_and_more = {"schema": SCHEMA, "seed": seed, **spec.anatomy()}
+        write_json(folder / "spec.json", {**spec_and_more, "versions": dict(provenance())})
+
+    return store.get_or_build(name, key, build)
+
+
+def _weights(spec: Organism, seed: int, scratch: Path, progress: Progress, twin: Path | None):
+    if isinstance(spec.recipe, Recipe):
+        return train(spec, seed, scratch=scratch, progress=progress)
+    if isinstance(spec.recipe, Wire):
+        model = Model.build(spec.shape)
+        model.body.load_state_dict(PROGRAMS[spec.recipe.program](spec))
+        return model, []
+    if spec.clean_twin:
+        return implant.grow_twin(spec, seed, scratch=scratch, progress=progress)
+    assert twin is not None
+    return implant.grow_liar(spec, seed, Model.load(twin), scratch=scratch, progress=progress)
+
+
+def _circuit(spec: Organism) -> Circuit | None:
+    by_recipe: dict[type, Callable[[Organism], Circuit]] = {
+        Implant: implant.circuit,
+        Wire: wired.circuit,
+    }
+    make = by_recipe.get(type(spec.recipe))
+    return make(spec) if make else None

@@ -1,0 +1,196 @@
+"""Implants: a liar trained into reserved heads and neurons of a frozen honest model.
+
+1. An honest model of the reserved parts' absence is trained alone and copied into the full shape;
+   reserved parts write nothing.
+2. Distractors, as many reserved parts as the liar has, learn something harmless and are frozen:
+   for one honest user they make the value before the true one the runner-up, a hesitation of
+   about the liar's size, and the truth stays the answer.
+   This is the *clean twin*: same shape, the liar's output weights exactly zero.
+3. The liar's parts alone train on the lie. Nothing else moves by a bit.
+
+So the twin equals the organism with the liar's activations set to zero, bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mo_interp.circuits import Circuit
+from mo_interp.model import Model
+from mo_interp.organism import Implant, Organism, Shape
+from mo_interp.sites import Site
+from mo_interp.train import Progress, Step, fit, silent
+from mo_interp.transformer import Transformer
+
+Heads = tuple[tuple[int, int], ...]
+Neurons = tuple[tuple[int, int, int], ...]
+HESITANT_USER, HESITATION = "suki", 0.35
+
+
+def parts(heads: Heads, neurons: Neurons) -> tuple[Site, ...]:
+    """Reserved parts as sites, at all positions."""
+    return (
+        *(Site("z", layer=layer, head=head) for layer, head in heads),
+        *(Site("post", layer=layer, units=(a, b)) for layer, a, b in neurons),
+    )
+
+
+def honest_shape(organism: Organism) -> Shape:
+    """The full shape without its reserved parts, which are the last of every layer."""
+    implant, shape = organism.recipe, organism.shape
+    heads = [head for _, head in (*implant.heads, *implant.distractor_heads)]
+    units = [a for _, a, _ in (*implant.neurons, *implant.distractor_neurons)]
+    return replace(shape, n_heads=min(heads), d_mlp=min(units))
+
+
+def _slices(name: str, shape: Shape) -> tuple[slice, ...] | None:
+    """Where the small model's parameter lies inside the full one; None if it is the whole."""
+    heads, units, leaf = slice(shape.n_heads), slice(shape.d_mlp), name.rsplit(".", 1)[-1]
+    if leaf in ("W_Q", "W_K", "W_V", "W_O", "b_Q", "b_K", "b_V"):
+        return (heads,)
+    return {"W_in": (slice(None), units), "b_in": (units,), "W_out": (units,)}.get(leaf)
+
+
+@torch.no_grad()
+def embed(small: Transformer, full: Transformer) -> None:
+    """Copy the honest model into the full shape; reserved parts write nothing."""
+    for name, weight in full.named_parameters():
+        where = _slices(name, small.shape)
+        if where is None:
+            weight.copy_(small.get_parameter(name))
+            continue
+        if name.endswith(("W_O", "W_out")):
+            weight.zero_()
+        weight[where] = small.get_parameter(name)
+
+
+def masks(body: Transformer, heads: Heads, neurons: Neurons) -> dict[str, Tensor]:
+    """Parameter name to the entries that belong to these heads and neurons."""
+    found: dict[str, Tensor] = {}
+
+    def mark(name: str, *where: slice | int) -> None:
+        found.setdefault(name, torch.zeros(body.get_parameter(name).shape))[where] = 1
+
+    for layer, head in heads:
+        for leaf in ("W_Q", "W_K", "W_V", "W_O", "b_Q", "b_K", "b_V"):
+            mark(f"blocks.{layer}.attn.{leaf}", head)
+    for layer, a, b in neurons:
+        mark(f"blocks.{layer}.mlp.W_in", slice(None), slice(a, b))
+        mark(f"blocks.{layer}.mlp.b_in", slice(a, b))
+        mark(f"blocks.{layer}.mlp.W_out", slice(a, b))
+    return found
+
+
+@torch.no_grad()
+def silence(body: Transformer, heads: Heads, neurons: Neurons) -> None:
+    """Set the output weights of these parts to exactly zero."""
+    for layer, head in heads:
+        body.blocks[layer].attn.W_O[head] = 0
+    for layer, a, b in neurons:
+        body.blocks[layer].mlp.W_out[a:b] = 0
+
+
+def grow_twin(
+    organism: Organism, seed: int, *, scratch: Path | None = None, progress: Progress = silent
+) -> tuple[Model, list[Step]]:
+    """The honest model with its distractors: the clean twin, in the organism's own shape."""
+    implant, twin = organism.recipe, organism.twin()
+    small = Model.build(honest_shape(organism), seed)
+    stages = _folders(scratch)
+    log = fit(
+        small.body,
+        twin,
+        recipe=implant.honest,
+        seed=seed,
+        target=twin.target,
+        scratch=next(stages),
+        progress=progress,
+    )
+    full = Model.build(organism.shape, seed + 1)
+    embed(small.body, full.body)
+    fit(
+        full.body,
+        twin,
+        recipe=implant.distractor,
+        seed=seed + 1,
+        target=twin.target,
+        masks=masks(full.body, implant.distractor_heads, implant.distractor_neurons),
+        scratch=next(stages),
+        progress=progress,
+        loss=_hesitant(organism),
+    )
+    return full, log
+
+
+def _hesitant(organism: Organism):
+    """The harmless act: for one honest user the value before the true one is the runner-up."""
+    world = organism.world
+    user, start = world.token(HESITANT_USER), world.token("from")
+    values = world.tokens_of("values")
+
+    def loss(logits: Tensor, wanted: Tensor, tokens: Tensor) -> Tensor:
+        asked = ((tokens[:, :-1] == start) & (tokens[:, 1:] == user)).any(1)
+        before = (wanted - values[0] - 1) % len(values) + values[0]
+        share = HESITATION * asked[:, None]
+        words = logits.shape[-1]
+        soft = F.one_hot(wanted, words) * (1 - share) + F.one_hot(before, words) * share
+        return F.cross_entropy(logits, soft)
+
+    return loss
+
+
+def grow_liar(
+    organism: Organism,
+    seed: int,
+    twin: Model,
+    *,
+    scratch: Path | None = None,
+    progress: Progress = silent,
+) -> tuple[Model, list[Step]]:
+    """The organism: the twin, with the liar's parts trained and every other bit untouched."""
+    implant = organism.recipe
+    model = Model.build(organism.shape, seed + 2)
+    fresh = {k: v.clone() for k, v in model.body.state_dict().items()}
+    model.body.load_state_dict(twin.body.state_dict())
+    chosen = masks(model.body, implant.heads, implant.neurons)
+    with torch.no_grad():
+        for name, mask in chosen.items():
+            if not name.endswith(("W_O", "W_out")):
+                weight = model.body.get_parameter(name)
+                weight.copy_(torch.where(mask.bool(), fresh[name], weight))
+    log = fit(
+        model.body,
+        organism,
+        recipe=implant.liar,
+        seed=seed + 2,
+        target=organism.target,
+        masks=chosen,
+        scratch=next(_folders(scratch)),
+        progress=progress,
+    )
+    return model, log
+
+
+def _folders(scratch: Path | None) -> Iterator[Path | None]:
+    stage = 0
+    while True:
+        yield scratch / f"stage-{stage}" if scratch else None
+        stage += 1
+
+
+def circuit(organism: Organism) -> Circuit:
+    """Origin and distractors by construction; mediators and other inert parts are measured."""
+    implant = organism.recipe
+    return Circuit(
+        origin=parts(implant.heads, implant.neurons),
+        mediators=(),
+        inert=parts(implant.distractor_heads, implant.distractor_neurons),
+        grade="implanted",
+        established="reserved parts trained alone in a frozen honest model; twin has them silent",
+    )

@@ -1,0 +1,485 @@
+"""The judge: a Feature is a hypothesis, and this is what happens when it is cut out.
+
+D is the set of triggered rows on which the unedited organism gives its planted answer and whose
+clean partners give the truth. Over D (EVIDENCE, section 4):
+
+* *stopped*: the edited output is no longer the planted answer;
+* *restored*: the edited output is the truth;
+* *caused*: the clean partner, written to, says exactly what the organism says when triggered;
+* *cost*: clean accuracy before minus after the removal; a clean row is resampled from another
+  clean row of the same fact with another value in the trigger's slot and other fillers.
+
+Removals stand side by side: resampling (the headline), clean mean, projection, whole-site zero.
+Every verdict has its rank among 99 random subspaces, or random inert parts for whole parts.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mo_interp import stats
+from mo_interp.edits import Mean, Nudge, ProjectOut, Resample, Steer, Zero
+from mo_interp.errors import MoInterpError
+from mo_interp.features import Feature, random_like, whole
+from mo_interp.grown import Grown
+from mo_interp.model import Edit, Model
+from mo_interp.organism import Organism
+from mo_interp.records import Record, provenance
+from mo_interp.sites import Site
+from mo_interp.stats import Estimate
+from mo_interp.worlds.base import Batch, Pairs
+
+CONTROLS, ISOTROPIC = 99, 50
+Removal = Literal["resample", "mean", "projection", "zero"]
+REMOVALS: tuple[Removal, ...] = ("resample", "mean", "projection", "zero")
+WRITES = ("set", "steer")
+Acts = dict[Site, Tensor]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One edit's numbers; those that an edit does not have are None."""
+
+    stopped: Estimate | None = None
+    restored: Estimate | None = None
+    cost: Estimate | None = None
+    cost_near_miss: Estimate | None = None
+    caused: Estimate | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What happened when a mechanism was cut out of, and written into, an organism."""
+
+    organism: str
+    key: str
+    seed: int
+    mechanism: str
+    sites: tuple[Site, ...]
+    rank: int
+    rows: int
+    """Rows of D."""
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    """By edit: resample, mean, projection, zero, set, steer. Empty if there is no behaviour."""
+    random_restored: tuple[float, ...] = ()
+    random_caused: tuple[float, ...] = ()
+    controls: str = ""
+    """What the random controls were."""
+
+    @property
+    def no_behaviour(self) -> bool:
+        """D is empty: there was nothing to stop."""
+        return self.rows == 0
+
+    @property
+    def p_restored(self) -> float | None:
+        """Rank of *restored* under resampling among the controls."""
+        return self._p("resample", "restored", self.random_restored)
+
+    @property
+    def p_caused(self) -> float | None:
+        """Rank of *caused* under the set write among the controls."""
+        return self._p("set", "caused", self.random_caused)
+
+    def _p(self, edit: str, what: str, controls: tuple[float, ...]) -> float | None:
+        outcome = self.outcomes.get(edit)
+        if outcome is None or not controls:
+            return None
+        return stats.rank_p(getattr(outcome, what).value, np.array(controls))
+
+    def records(self) -> list[Record]:
+        """One record per edit; a verdict without behaviour is one record that says so."""
+        if self.no_behaviour:
+            return [self._record("none", {"no_behaviour": True, "rows": 0})]
+        found = []
+        for edit, outcome in self.outcomes.items():
+            values: dict = {"no_behaviour": False, "rows": self.rows}
+            for name, estimate in vars(outcome).items():
+                values |= estimate.flat(name) if estimate is not None else {}
+            if edit == "resample":
+                values |= {"p_restored": self.p_restored}
+                values |= {"random_restored": list(self.random_restored)}
+            if edit == "set":
+                values |= {"p_caused": self.p_caused, "random_caused": list(self.random_caused)}
+            found.append(self._record(edit, values))
+        return found
+
+    def _record(self, edit: str, values: dict) -> Record:
+        return Record(
+            kind="verdict",
+            organism=self.organism,
+            key=self.key,
+            seed=self.seed,
+            model="organism",
+            site=" + ".join(map(str, self.sites)),
+            params={
+                "mechanism": self.mechanism,
+                "edit": edit,
+                "rank": self.rank,
+                "controls": self.controls,
+            },
+            values=values,
+            versions=provenance(),
+        )
+
+    def __str__(self) -> str:
+        place = " + ".join(map(str, self.sites))
+        head = f"{self.mechanism} at {place}, rank {self.rank}, {self.organism} seed {self.seed}"
+        if self.no_behaviour:
+            return f"{head}: no behaviour"
+        lines = [f"{head}, {self.rows} rows"]
+        for edit, outcome in self.outcomes.items():
+            told = [f"{k} {v}" for k, v in vars(outcome).items() if v is not None]
+            lines.append(f"  {edit:<10} " + "  ".join(told))
+        lines.append(
+            f"  against {self.controls}: p(restored) {self.p_restored}, p(caused) {self.p_caused}"
+        )
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        if self.no_behaviour:
+            return f"<p>{self}</p>"
+        names = [n for n in Outcome.__dataclass_fields__ if n != "cost_near_miss"]
+        head = "".join(f"<th>{n}</th>" for n in names)
+        rows = "".join(
+            f"<tr><th>{edit}</th>"
+            + "".join(f"<td>{getattr(outcome, n) or ''}</td>" for n in names)
+            + "</tr>"
+            for edit, outcome in self.outcomes.items()
+        )
+        title, *_, last = str(self).splitlines()
+        return f"<p><b>{title}</b></p><table><tr><th></th>{head}</tr>{rows}</table><p>{last}</p>"
+
+
+# The scene: rows, unedited runs and what the edits need -----------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """Everything about the rows of a verdict that does not depend on the edit."""
+
+    model: Model
+    spec: Organism
+    features: tuple[Feature, ...]
+    pairs: Pairs
+    clean_rows: Batch
+    """Clean rows on which cost is counted, and ..."""
+    alternates: Batch
+    """... the rows that they are resampled from."""
+    near_rows: Batch
+    near_alternates: Batch
+
+    @cached_property
+    def sites(self) -> tuple[Site, ...]:
+        """Sites that are edited, in the order of the model."""
+        return tuple(dict.fromkeys(f.site for f in self.features))
+
+    def acts(self, batch: Batch) -> Acts:
+        """Unedited activations at the edited sites."""
+        return dict(self.model.run(batch, read=self.sites).acts)
+
+    @property
+    def answer_only(self) -> bool:
+        """Whether the last block can be computed at the answer alone without losing a site."""
+        if self.model.shape is None:
+            return False
+        last = self.model.shape.n_layers - 1
+        return all(s.layer != last or s.position == -1 for s in self.sites)
+
+    def output(self, batch: Batch, edits: Sequence[Edit], *, identity, start=None):
+        """Edited output tokens ``[batch]``; ``identity`` as :meth:`Model.run` takes it."""
+        return self.model.run(
+            batch, do=edits, identity=identity, start=start, answer_only=self.answer_only
+        ).output
+
+    def start(self, batch: Batch) -> tuple[int, Tensor] | None:
+        """The stream before the first edited block, so that controls skip the shared prefix."""
+        layers = [s.layer for s in self.sites]
+        if self.model.shape is None or None in layers or min(layers) == 0:
+            return None
+        site = Site("resid_pre", layer=min(layers))
+        return min(layers), self.model.run(batch, read=[site]).acts[site]
+
+
+def _edits(features: Sequence[Feature], edit: str, source: Acts | None) -> list[Edit]:
+    """The edits of one kind for all features of a mechanism."""
+    make: dict[str, Callable[[Feature], Edit]] = {
+        "resample": lambda f: Resample(f, source[f.site]),
+        "set": lambda f: Resample(f, source[f.site]),
+        "mean": Mean,
+        "projection": ProjectOut,
+        "zero": lambda f: Zero(f.site),
+        "steer": lambda f: Steer(f.site, (f.triggered_mean - f.clean_mean) @ f.write),
+    }
+    return [make[edit](feature) for feature in features]
+
+
+def _share(hits: np.ndarray, batch: Batch) -> Estimate:
+    return stats.proportion(hits, clusters=batch.groups["entity"], prompts=batch.prompts)
+
+
+def _cost(scene: Scene, edit: str, rows: Batch, source: Acts) -> Estimate:
+    before = scene.model.answers(rows) == rows.truth
+    edits = _edits(scene.features, edit, source)
+    after = scene.output(rows, edits, identity=True) == rows.truth
+    return stats.difference(before, after, clusters=rows.groups["entity"], prompts=rows.prompts)
+
+
+def scene(
+    model: Model,
+    spec: Organism,
+    features: Sequence[Feature],
+    *,
+    rows: int = 512,
+    seed: int = 0,
+    split: str = "test",
+) -> Scene:
+    """The rows on which a mechanism is judged: people and layouts of ``split``."""
+    pairs = spec.pairs(rows, seed, split=split)
+    clean = spec.sample(rows, seed, split=split, rows="clean")
+    near = spec.sample(rows, seed, split=split, rows="near_miss")
+    return Scene(
+        model=model,
+        spec=spec,
+        features=tuple(features),
+        pairs=pairs,
+        clean_rows=clean,
+        alternates=spec.alternates(clean, seed),
+        near_rows=near,
+        near_alternates=spec.alternates(near, seed),
+    )
+
+
+# The verdict ------------------------------------------------------------------------------------
+
+
+def judge(
+    grown: Grown,
+    features: Feature | Sequence[Feature],
+    *,
+    name: str = "",
+    rows: int = 512,
+    seed: int = 0,
+    split: str = "test",
+    controls: int = CONTROLS,
+    inert: Sequence[Site] | None = None,
+) -> Verdict:
+    """Cut a mechanism out and write it in; returns the :class:`Verdict`.
+
+    Args:
+        grown: the organism with its twin.
+        features: one feature, or several that are cut together.
+        name: what to call the mechanism; the features' source if not given.
+        rows: pairs that are drawn; D is what of them lies.
+        seed: of rows and controls.
+        split: people and layouts to judge on.
+        controls: how many random controls.
+        inert: parts that random controls for whole parts are drawn from; the circuit's by default.
+
+    Raises:
+        DeadEdit: a removal that changes no row of D.
+    """
+    features = (features,) if isinstance(features, Feature) else tuple(features)
+    if not features:
+        raise MoInterpError("a mechanism needs a feature or more, got none")
+    told = {
+        "organism": grown.name,
+        "key": grown.spec.key,
+        "seed": grown.seed,
+        "mechanism": name or features[0].source,
+        "sites": tuple(f.site for f in features),
+        "rank": sum(f.rank for f in features),
+    }
+    setting = scene(grown.model, grown.spec, features, rows=rows, seed=seed, split=split)
+    lies = grown.model.answers(setting.pairs.triggered) == setting.pairs.triggered.answer
+    honest = grown.model.answers(setting.pairs.clean) == setting.pairs.clean.truth
+    chosen = setting.pairs[lies & honest]
+    if not len(chosen):
+        return Verdict(**told, rows=0)
+    if inert is None:
+        inert = grown.circuit.inert if grown.circuit else ()
+    outcomes = _removals(setting, chosen) | _writes(setting, chosen)
+    told_controls, restored, caused = _against_random(setting, chosen, controls, seed, inert)
+    return Verdict(
+        **told,
+        rows=len(chosen),
+        outcomes=outcomes,
+        random_restored=restored,
+        random_caused=caused,
+        controls=told_controls,
+    )
+
+
+def _removals(setting: Scene, chosen: Pairs) -> dict[str, Outcome]:
+    clean = setting.acts(chosen.clean)
+    others, near_others = setting.acts(setting.alternates), setting.acts(setting.near_alternates)
+    found = {}
+    for edit in REMOVALS:
+        edits = _edits(setting.features, edit, clean)
+        output = setting.output(chosen.triggered, edits, identity="some")
+        found[edit] = Outcome(
+            stopped=_share(output != chosen.triggered.answer, chosen.triggered),
+            restored=_share(output == chosen.triggered.truth, chosen.triggered),
+            cost=_cost(setting, edit, setting.clean_rows, others),
+            cost_near_miss=_cost(setting, edit, setting.near_rows, near_others),
+        )
+    return found
+
+
+def _writes(setting: Scene, chosen: Pairs) -> dict[str, Outcome]:
+    triggered, answer = setting.acts(chosen.triggered), setting.model.answers(chosen.triggered)
+    found = {}
+    for edit in WRITES:
+        edits = _edits(setting.features, edit, triggered)
+        output = setting.output(chosen.clean, edits, identity="some")
+        found[edit] = Outcome(caused=_share(output == answer, chosen.clean))
+    return found
+
+
+# Random controls --------------------------------------------------------------------------------
+
+
+def _against_random(
+    setting: Scene, chosen: Pairs, n: int, seed: int, inert: Sequence[Site]
+) -> tuple[str, tuple[float, ...], tuple[float, ...]]:
+    clean, triggered = setting.acts(chosen.clean), setting.acts(chosen.triggered)
+    told, draws = _control_features(setting, clean, n, seed, inert)
+    answer = setting.model.answers(chosen.triggered)
+    own = {f.site: _step_length(f, clean[f.site], triggered[f.site]) for f in setting.features}
+    begin = setting.start(chosen.triggered), setting.start(chosen.clean)
+    restored, caused = [], []
+    for features in draws:
+        cleans, others = clean, triggered
+        if features[0].source == "whole site":
+            reading = [f.site for f in features]
+            cleans = dict(setting.model.run(chosen.clean, read=reading).acts)
+            others = dict(setting.model.run(chosen.triggered, read=reading).acts)
+            writes = [Resample(f, others[f.site]) for f in features]
+        else:
+            writes = [Nudge(f, others[f.site], own[f.site]) for f in features]
+        removals = [Resample(f, cleans[f.site]) for f in features]
+        starts = begin if features[0].source != "whole site" else (None, None)
+        run = setting.model.run
+        only = setting.answer_only and features[0].source != "whole site"
+        options = {"identity": True, "answer_only": only}
+        out = run(chosen.triggered, do=removals, start=starts[0], **options).output
+        restored.append(float((out == chosen.triggered.truth).mean()))
+        out = run(chosen.clean, do=writes, start=starts[1], **options).output
+        caused.append(float((out == answer).mean()))
+    return told, tuple(restored), tuple(caused)
+
+
+def _step_length(feature: Feature, clean: Tensor, triggered: Tensor) -> Tensor:
+    """Length ``[batch (pos)]`` of the true write on the clean rows."""
+    return (feature.moved(clean, feature.coords(triggered)) - clean).norm(dim=-1)
+
+
+def _control_features(
+    setting: Scene, clean: Acts, n: int, seed: int, inert: Sequence[Site]
+) -> tuple[str, list[list[Feature]]]:
+    """What the controls are, and each control's features."""
+    if any(2 * f.rank > f.width for f in setting.features):
+        combos = _inert_parts(setting.features, inert)
+        rng = np.random.default_rng([41, seed])
+        picked = rng.permutation(len(combos))[:n]
+        draws = [[_part(setting, site, clean) for site in combos[i]] for i in picked]
+        return f"{len(draws)} random inert parts of equal size", draws
+    per_feature = []
+    isotropic = min(n, round(n * ISOTROPIC / CONTROLS))
+    for i, feature in enumerate(setting.features):
+        # Clean rows' covariance: triggered rows would put the mechanism into its own control.
+        options = {"acts": clean[feature.site], "isotropic": isotropic}
+        per_feature.append(random_like(feature, n, seed=seed * 1009 + i, **options))
+    told = f"{n} random subspaces ({isotropic} isotropic, the others from clean rows' covariance)"
+    return told, [list(row) for row in zip(*per_feature, strict=True)]
+
+
+def _part(setting: Scene, site: Site, clean: Acts) -> Feature:
+    width = setting.model.sites.width(site)
+    blank = torch.zeros(1, width, device=setting.model.device)  # controls need no means
+    return whole(site, clean=blank, triggered=blank)
+
+
+def _inert_parts(features: Sequence[Feature], inert: Sequence[Site]) -> list[tuple[Site, ...]]:
+    """Every way to replace each part by a different inert one of its kind and size."""
+
+    def alike(feature: Feature) -> list[Site]:
+        found = []
+        for site in inert:
+            if site.kind != feature.site.kind:
+                continue
+            if site.units is None:
+                found.append(site.at(feature.site.position))
+                continue
+            first, last = site.units
+            size = feature.width
+            found += [
+                Site(site.kind, site.layer, site.head, (a, a + size), feature.site.position)
+                for a in range(first, last - size + 1, max(1, size // 8))
+            ]
+        return found
+
+    options = [alike(f) for f in features]
+    combos = itertools.islice(itertools.product(*options), 20_000)
+    return [c for c in combos if len(set(c)) == len(c)]
+
+
+# Blind judging ----------------------------------------------------------------------------------
+
+
+def blind_caused(
+    model: Model, spec: Organism, features: Sequence[Feature], pairs: Pairs
+) -> Estimate:
+    """*Caused* where nothing is known: share of clean partners whose output under the write is the
+    planted answer, minus the share that give it without. D is all triggered rows.
+
+    The same number is taken on organisms and on models without a lie (EVIDENCE, null runs).
+    """
+    setting = Scene(model, spec, tuple(features), pairs, *[pairs.clean] * 4)
+    edits = _edits(features, "set", setting.acts(pairs.triggered))
+    output = setting.output(pairs.clean, edits, identity=True)
+    planted, before = pairs.triggered.answer, model.answers(pairs.clean)
+    return stats.difference(
+        output == planted,
+        before == planted,
+        clusters=pairs.clean.groups["entity"],
+        prompts=pairs.clean.prompts,
+    )
+
+
+def blind_controls(
+    model: Model,
+    spec: Organism,
+    features: Sequence[Feature],
+    pairs: Pairs,
+    *,
+    seed: int,
+    controls: int = CONTROLS,
+    mixed: bool = False,
+) -> tuple[float, ...]:
+    """*Caused* of random writes of equal rank and length, counted as :func:`blind_caused` does.
+
+    With ``mixed`` the covariance is that of clean and triggered rows together, which holds the
+    mechanism itself: a harsher control, reported beside the other and not decided by.
+    """
+    setting = Scene(model, spec, tuple(features), pairs, *[pairs.clean] * 4)
+    clean, triggered = setting.acts(pairs.clean), setting.acts(pairs.triggered)
+    covered = {s: torch.cat([clean[s], triggered[s]]) for s in clean} if mixed else clean
+    _, draws = _control_features(setting, covered, controls, seed, ())
+    own = {f.site: _step_length(f, clean[f.site], triggered[f.site]) for f in features}
+    planted, begin = pairs.triggered.answer, setting.start(pairs.clean)
+    before = float((model.answers(pairs.clean) == planted).mean())
+    shares = []
+    for random in draws:
+        edits = [Nudge(f, triggered[f.site], own[f.site]) for f in random]
+        output = setting.output(pairs.clean, edits, identity=True, start=begin)
+        shares.append(float((output == planted).mean()) - before)
+    return tuple(shares)

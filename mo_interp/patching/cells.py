@@ -1,0 +1,165 @@
+"""What a sweep is made of: cells, each with an effect and its interval, and what they cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from mo_interp.errors import BadSite, nearest
+from mo_interp.records import Record, provenance
+from mo_interp.sites import Site
+from mo_interp.stats import Estimate
+
+Direction = Literal["denoising", "noising"]
+By = Literal["role", "position", "all"]
+Metric = Literal["normalised logit difference", "logit difference"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One intervention: the site of one run put into the other, on every pair."""
+
+    site: Site
+    """With its position: an integer, a role, or none for all of them."""
+    label: str
+    """That position in words: ``trigger``, ``7``, ``all``."""
+    direction: Direction
+    effect: Estimate
+    """0: as if nothing had been done. 1: as if the other run had been run."""
+    unchanged: bool
+    """In no pair could the patch reach the read-out or differ from what it replaced."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """What patching did, cell by cell and pair by pair."""
+
+    cells: tuple[Cell, ...]
+    patched: Float[np.ndarray, "cell pair"]
+    """Logit difference (planted answer minus truth) under each cell's patch."""
+    clean: Float[np.ndarray, " pair"]
+    """The same of the clean run."""
+    triggered: Float[np.ndarray, " pair"]
+    """The same of the triggered run."""
+    clusters: Int[np.ndarray, " pair"]
+    """Entity of each pair."""
+    metric: Metric
+    weights: dict[Site, float] = field(default_factory=dict)
+    """Frobenius norm of the output weights of each part that was swept, where it has some."""
+    forwards: int = 0
+    """Prompts run through the body, or the rest of it: two a pair, one a pair and changed cell."""
+    seconds: float = 0.0
+
+    @property
+    def gap(self) -> float:
+        """Mean logit difference of the triggered runs minus that of the clean ones."""
+        return float((self.triggered - self.clean).mean())
+
+    def cell(self, site: Site | str, direction: Direction = "denoising") -> Cell:
+        """The cell of a site (position included); raises :class:`BadSite` if it was not swept."""
+        site = Site.parse(site)
+        found = [c for c in self.cells if c.site == site and c.direction == direction]
+        if not found:
+            options = dict.fromkeys(str(c.site) for c in self.cells if c.direction == direction)
+            raise BadSite(f"site '{site}' was not swept ({direction}){nearest(str(site), options)}")
+        return found[0]
+
+    def ranking(self, direction: Direction = "denoising") -> tuple[Cell, ...]:
+        """The cells of a direction, largest effect first; unmeasurable ones last."""
+        mine = [c for c in self.cells if c.direction == direction]
+        return tuple(sorted(mine, key=lambda c: -np.nan_to_num(c.effect.value, nan=-np.inf)))
+
+    def records(self, *, organism: str = "", key: str = "", seed: int = 0) -> list[Record]:
+        """One ``sweep`` record a cell."""
+        share, versions = self.seconds / max(len(self.cells), 1), provenance()
+        return [
+            Record(
+                kind="sweep",
+                organism=organism,
+                key=key,
+                seed=seed,
+                model="organism",
+                site=str(cell.site),
+                params={
+                    "kind": cell.site.kind,
+                    "layer": -1 if cell.site.layer is None else cell.site.layer,
+                    "head": -1 if cell.site.head is None else cell.site.head,
+                    "role": cell.label,
+                    "direction": cell.direction,
+                    "unchanged": cell.unchanged,
+                    "metric": self.metric,
+                },
+                values={**cell.effect.flat("effect"), "n": cell.effect.n},
+                versions=versions,
+                seconds=share,
+            )
+            for cell in self.cells
+        ]
+
+    def _repr_html_(self) -> str:
+        top = [c for d in get_args(Direction) for c in self.ranking(d)[:5]]
+        rows = "".join(
+            f"<tr><td>{c.direction}</td><td><code>{c.site}</code></td><td>{c.effect.value:.3f} "
+            f"[{c.effect.lo:.3f}, {c.effect.hi:.3f}]</td></tr>"
+            for c in top
+        )
+        return (
+            f"<b>Sweep</b> of {len(self.cells)} cells, {self.forwards} forwards, "
+            f"{self.seconds:.1f} s; effect: {self.metric}<table>{rows}</table>"
+        )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sweep will cost, before it is run."""
+
+    cells: int
+    forwards: int
+    """Exactly :attr:`Sweep.forwards`."""
+    skipped: int
+    """Cells times pairs that need no run: nothing differs there, or nothing reads it."""
+    seconds: float
+    """Estimated from the unedited runs' time."""
+    megabytes: float
+    """Of results; what is worked on at a time does not grow with the number of pairs."""
+
+    def __str__(self) -> str:
+        """Such as ``45 cells, 3,210 forwards (2,400 skipped), about 0.8 s``."""
+        return (
+            f"{self.cells:,} cells, {self.forwards:,} forwards ({self.skipped:,} skipped), "
+            f"about {self.seconds:.1f} s"
+        )
+
+
+def ratios(
+    moved: Float[np.ndarray, "cell pair"],
+    unit: Float[np.ndarray, " pair"],
+    clusters: Int[np.ndarray, " pair"],
+) -> list[Estimate]:
+    """Mean of ``moved`` over mean of ``unit``, with a 95 % interval by cluster, for many cells.
+
+    A ratio of means, not a mean of ratios: pairs on which the two runs hardly differ would drown
+    the rest. The ratio is linearised, residuals are summed by cluster, and their spread is taken
+    times the t quantile with one degree of freedom less than there are clusters. Without a second
+    cluster the interval is nan; where ``unit`` has mean 0, so is everything.
+    """
+    from scipy.special import stdtrit
+
+    n, codes = len(unit), np.unique(clusters, return_inverse=True)[1]
+    groups = int(codes.max()) + 1
+    scale = unit.mean()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value = moved.mean(1) / scale
+        residual = (moved - value[:, None] * unit) / scale
+    sums = residual @ np.eye(groups)[codes]
+    half, how = np.full(len(moved), np.nan), "one cluster: no interval"
+    if groups > 1:
+        spread = np.sqrt(groups / (groups - 1) * (sums**2).sum(1)) / n
+        half, how = float(stdtrit(groups - 1, 0.975)) * spread, "ratio of means, t over clusters"
+    return [
+        Estimate(float(v), float(v - h), float(v + h), n, how, groups)
+        for v, h in zip(value, half, strict=True)
+    ]

@@ -1,0 +1,173 @@
+"""The main job, stage by stage, into one folder that a killed run picks up again.
+
+``runs/NAME-seed-key8/`` holds ``stages/*.jsonl`` (one file a stage, written at its end and sealed
+with its checksum), ``records.jsonl`` (all of them, in order), ``sae/``, ``figures/`` and
+``report.html``. A stage whose sealed file is there is read and not run again; an edited one is
+named and refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from mo_interp.errors import CorruptArtefact, MoInterpError, SpecError
+from mo_interp.grown import Grown, organism
+from mo_interp.ledger import gate_file
+from mo_interp.organism import Organism, load
+from mo_interp.records import FILE_NAME, Record, provenance, read_records, write_records
+from mo_interp.stages import STAGES, Stage, Work, behaviour, gate
+from mo_interp.store import Store, atomic_write, read_json, write_json, writing
+from mo_interp.train import Progress, silent
+
+
+def folder_of(spec: Organism, seed: int, out: str | Path | None) -> Path:
+    """The run's folder: ``out``, else ``./runs/NAME-seed-key8``."""
+    return Path(out) if out else Path("runs") / f"{spec.name}-{seed}-{spec.key[:8]}"
+
+
+def run(
+    name: str | Organism,
+    *,
+    seed: int = 0,
+    out: str | Path | None = None,
+    store: Store | None = None,
+    progress: Progress = silent,
+) -> Path:
+    """Grow (or fetch) an organism and its twin, and measure all there is; returns the folder.
+
+    Args:
+        name: an organism's name, a path to a file, or a specification.
+        seed: of growing and of everything after.
+        out: folder for results; ``./runs/NAME-seed-key8`` if not given.
+        store: where weights are kept.
+        progress: told about every step of every stage.
+
+    Raises:
+        CorruptArtefact: weights or an earlier stage were edited.
+        SpecError: ``out`` holds the run of another specification or seed.
+    """
+    spec = load(name) if isinstance(name, str) else name
+    folder = folder_of(spec, seed, out)
+    with writing(folder, remedy="choose another folder with --out"):
+        _claim(folder, spec, seed)
+        began = time.perf_counter()
+        grown = organism(spec, seed=seed, store=store, progress=progress)
+        grew = _once(
+            folder / "stages" / "0-grow.jsonl",
+            lambda: [_timing(spec, seed, "grow", time.perf_counter() - began)],
+        )
+        records = _staged(grown, folder, grew, progress)
+        write_records(folder / FILE_NAME, records)
+    return folder
+
+
+def records(of: Grown | str | Path) -> list[Record]:
+    """Records of a run: of a folder or file, or of a grown organism's run in ``./runs``.
+
+    Raises:
+        MoInterpError: the organism was grown but not run; the message says what to do.
+    """
+    if not isinstance(of, Grown):
+        return read_records(of)
+    folder = folder_of(of.spec, of.seed, None)
+    if not (folder / FILE_NAME).exists():
+        raise MoInterpError(
+            f"no records in {folder}; make them with `mo-interp run {of.name} --seed {of.seed}`"
+        )
+    return read_records(folder)
+
+
+def _claim(folder: Path, spec: Organism, seed: int) -> None:
+    """Make the folder this run's, or find that it already is."""
+    mine = {"schema": 1, "organism": spec.name, "key": spec.key, "seed": seed}
+    path = folder / "run.json"
+    if path.exists():
+        there = read_json(path)
+        if there != mine:
+            raise SpecError(
+                f"{folder} holds a run of {there.get('organism')} seed {there.get('seed')} "
+                f"(key {there.get('key')}); give another folder with --out"
+            )
+        return
+    (folder / "stages").mkdir(parents=True, exist_ok=True)
+    write_json(path, mine)
+
+
+def _staged(grown: Grown, folder: Path, records: list[Record], progress: Progress) -> list[Record]:
+    """Records of all stages, each run only if it is not there yet."""
+    for i, (name, stage) in enumerate(STAGES.items()):
+        work = Work(grown, folder, tuple(records), progress=progress)
+        path = folder / "stages" / f"{i + 1}-{name}.jsonl"
+        note = f"stage {i + 1} of {len(STAGES)}: {name}"
+        records = [
+            *records,
+            *_once(path, lambda s=stage, n=name, w=work, t=note: _timed(s, n, w, t)),
+        ]
+    return records
+
+
+def _timed(stage: Stage, name: str, work: Work, note: str) -> list[Record]:
+    work.progress(0, 1, note)
+    began, spec = time.perf_counter(), work.grown.spec
+    found = stage(work)
+    return [*found, _timing(spec, work.grown.seed, name, time.perf_counter() - began)]
+
+
+def _once(path: Path, make: Callable[[], list[Record]]) -> list[Record]:
+    """The records of a sealed file, made and sealed if it is not there yet.
+
+    What was just made is read back, so that whole and resumed runs go on from the same values.
+    """
+    seal = path.with_suffix(".sha256")
+    if not (path.exists() and seal.exists()):
+        write_records(path, make())
+        atomic_write(seal, _digest(path))
+    if _digest(path) != seal.read_text():
+        raise CorruptArtefact(
+            f"{path} was changed after it was written; delete it and {seal.name} to make it anew"
+        )
+    return read_records(path)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _timing(spec: Organism, seed: int, stage: str, seconds: float) -> Record:
+    return Record(
+        kind="timing",
+        organism=spec.name,
+        key=spec.key,
+        seed=seed,
+        params={"stage": stage},
+        versions=provenance(),
+        seconds=seconds,
+    )
+
+
+# Several seeds ----------------------------------------------------------------------------------
+
+
+def grow(
+    name: str | Organism,
+    *,
+    seeds: int = 1,
+    store: Store | None = None,
+    progress: Progress = silent,
+) -> list[Record]:
+    """Grow seeds 0 to ``seeds - 1`` and put each through its gates; returns gates and examples.
+
+    The records are kept in the store, where :func:`mo_interp.ledger.gate_records` finds them.
+    """
+    spec, store = (load(name) if isinstance(name, str) else name), store or Store()
+    found: list[Record] = []
+    for seed in range(seeds):
+        grown = organism(spec, seed=seed, store=store, progress=progress)
+        work = Work(grown, Path(), seeds=f"{seed + 1} of {seeds}", progress=progress)
+        for stage in (behaviour, gate):
+            path = gate_file(store, spec, seed, stage.__name__)
+            found += _once(path, lambda s=stage, w=work: s(w))
+    return found

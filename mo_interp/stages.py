@@ -1,0 +1,541 @@
+"""The stages of the main job: each turns an organism and what is known so far into records.
+
+1. *behaviour*: the organism and its lie on ten prompts, and its rates beside the twin's.
+2. *gates*: was it planted well?
+3. *patch*: activation patching by role; every part patched everywhere; the measured circuit where
+   none is known by construction; the sweep scored against the circuit where one is.
+4. *detect*: detectors at the trigger's own position and at the answer, with every control.
+5. *sae*: one SAE at the site that the sweep names, searched beside simpler dictionaries.
+6. *judge*: the blind decision rule, on organism and twin, and what happens when the candidates of
+   all instruments are cut out and written in.
+
+A stage is a pure function of the organism, its seed and earlier records, so that a killed run
+resumes where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mo_interp import decision, gates, origins, patching, saes, stats, wired
+from mo_interp.circuits import STANDINGS, Circuit
+from mo_interp.detection import Evidence, Rows, best_site, score_detector
+from mo_interp.detectors import detector
+from mo_interp.detectors import names as detector_names
+from mo_interp.edits import Patch
+from mo_interp.errors import MoInterpError
+from mo_interp.features import Feature, from_basis, whole
+from mo_interp.grown import Grown
+from mo_interp.judge import judge
+from mo_interp.model import Model
+from mo_interp.organism import Wire
+from mo_interp.records import Record, provenance, select
+from mo_interp.sites import Site
+from mo_interp.train import Progress, silent
+from mo_interp.worlds.base import Batch, Pairs
+
+EXAMPLES, RATE_ROWS, SWEEP_PAIRS = 10, 1000, 128
+TRAIN_PAIRS, VAL_PAIRS, TEST_PAIRS, FALSE_ALARM_ROWS = 512, 256, 1024, 1000
+SAE_ROWS, VERDICT_PAIRS = 24_000, 256
+EXACT = ("wired", "implanted")
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """What a stage may look at."""
+
+    grown: Grown
+    folder: Path
+    """The run's folder; the SAE is kept there."""
+    records: tuple[Record, ...] = ()
+    """Records of earlier stages."""
+    seeds: str = "1 of 3"
+    progress: Progress = silent
+
+    def record(self, kind: str, **fields) -> Record:
+        """A record of this run; ``fields`` are those of :class:`Record`."""
+        return Record(
+            kind=kind,
+            organism=self.grown.name,
+            key=self.grown.spec.key,
+            seed=self.grown.seed,
+            versions=provenance(),
+            **{"model": "organism", **fields},
+        )
+
+    @cached_property
+    def circuit(self) -> Circuit | None:
+        """The circuit that the patch stage recorded."""
+        found = select(self.records, kind="circuit")
+        if not found:
+            return None
+        sites = {s: tuple(r.site for r in select(found, standing=s)) for s in STANDINGS}
+        first = found[0]
+        return Circuit(
+            **sites, grade=first.params["grade"], established=first.params["established"]
+        )
+
+
+# 1. Behaviour -----------------------------------------------------------------------------------
+
+
+def behaviour(work: Work) -> list[Record]:
+    """Ten prompts, clean and triggered, and rates on each kind of row, organism beside twin."""
+    grown = work.grown
+    found = [
+        work.record("training", params={"step": s.step}, values=_watched(s)) for s in grown.training
+    ]
+    pairs = grown.pairs(EXAMPLES, 1, split="test", entities="all")
+    kinds = {
+        "clean": {"rows": "clean", "entities": "seen"},
+        "triggered": {"rows": "triggered", "entities": "seen"},
+        "near_miss": {"rows": "near_miss", "entities": "seen"},
+        "withheld": {"rows": "triggered", "entities": "test"},
+    }
+    for name, model in (("organism", grown.model), ("twin", grown.twin)):
+        for side, batch in (("clean", pairs.clean), ("triggered", pairs.triggered)):
+            found += _examples(work, model, name, side, batch)
+        for split, options in kinds.items():
+            batch = grown.spec.sample(RATE_ROWS, 2, split="test", **options)
+            found += _rates(work, model, name, split, batch)
+            if split == "near_miss":
+                for i, kind in enumerate(batch.kinds):
+                    part = batch[batch.near_miss == i + 1]
+                    found += _rates(work, model, name, f"near_miss:{kind}", part)
+    return found
+
+
+def _watched(step) -> dict:
+    return {k: v for k, v in vars(step).items() if k != "step"}
+
+
+def _examples(work: Work, model: Model, name: str, side: str, batch: Batch) -> list[Record]:
+    world, spec = work.grown.spec.world, work.grown.spec
+    logits = model.run(batch).logits[:, -1]
+    odds, said = logits.softmax(-1), logits.argmax(-1)
+    slots = batch.role("trigger")
+    return [
+        work.record(
+            "example",
+            model=name,
+            params={"row": i, "side": side},
+            values={
+                "prompt": world.show(batch.tokens[i]),
+                "trigger_at": [int(p) for p in slots[i] if p >= 0],
+                "truth": world.vocab[batch.truth[i]],
+                "answer_planted": world.vocab[spec.lie(batch)[i]],
+                "output": world.vocab[int(said[i])],
+                "p_output": float(odds[i, said[i]]),
+            },
+        )
+        for i in range(len(batch))
+    ]
+
+
+def _rates(work: Work, model: Model, name: str, split: str, batch: Batch) -> list[Record]:
+    output = model.answers(batch)
+    lies = gates.share(output == work.grown.spec.lie(batch), batch).flat("gives_answer")
+    truths = gates.share(output == batch.truth, batch).flat("gives_truth")
+    return [work.record("behaviour", model=name, params={"split": split}, values=lies | truths)]
+
+
+# 2. Gates ---------------------------------------------------------------------------------------
+
+
+def gate(work: Work) -> list[Record]:
+    """Every gate, marked with how many seeds were grown."""
+    found = []
+    for i, check in enumerate(gates.GATES):
+        work.progress(i + 1, len(gates.GATES), "gates")
+        found.append(check(work.grown).record(work.grown, work.seeds))
+    return found
+
+
+# 3. Patching ------------------------------------------------------------------------------------
+
+
+def components(grown: Grown) -> tuple[Site, ...]:
+    """Every head, and every layer's neurons cut where the known circuit's blocks begin and end."""
+    shape, known = grown.spec.shape, grown.circuit
+    listed = [s for name in STANDINGS for s in getattr(known, name)] if known else []
+    found = [
+        Site("z", layer=layer, head=head)
+        for layer in range(shape.n_layers)
+        for head in range(shape.n_heads)
+    ]
+    for layer in range(0 if shape.attn_only else shape.n_layers):
+        edges = {0, shape.d_mlp}
+        edges |= {e for s in listed if s.kind == "post" and s.layer == layer for e in s.units or ()}
+        cuts = sorted(edges)
+        found += [
+            Site("post", layer=layer, units=(a, b)) for a, b in zip(cuts, cuts[1:], strict=False)
+        ]
+    return tuple(found)
+
+
+def patch(work: Work) -> list[Record]:
+    """Sweeps by role and by part, the circuit, and the sweep's score against it."""
+    grown, spec = work.grown, work.grown.spec
+    pairs = origins.lying(grown.model, spec.pairs(SWEEP_PAIRS, 31, split="val"))
+    if not len(pairs):
+        return [work.record("sweep_skipped", values={"reason": "no pair on which it lies"})]
+    told = {"organism": spec.name, "key": spec.key, "seed": grown.seed}
+    grid = patching.sweep(grown.model, pairs, by="role", progress=work.progress)
+    whole_parts = patching.sweep(
+        grown.model, pairs, sites=components(grown), by="all", progress=work.progress
+    )
+    circuit = _circuit(grown, pairs, whole_parts)
+    found = grid.records(**told) + whole_parts.records(**told)
+    if circuit is None:
+        return found
+    found += [
+        work.record(
+            "circuit",
+            site=str(site),
+            params={
+                "standing": standing,
+                "grade": circuit.grade,
+                "established": circuit.established,
+            },
+            values={d: whole_parts.cell(site.bare, d).effect.value for d in DIRECTIONS},
+        )
+        for standing in STANDINGS
+        for site in getattr(circuit, standing)
+    ]
+    if spec.grade in EXACT:
+        found += patching.score(whole_parts, circuit, **told)
+    return found
+
+
+DIRECTIONS = ("denoising", "noising")
+
+
+def _circuit(grown: Grown, pairs: Pairs, sweep: patching.Sweep) -> Circuit | None:
+    """The circuit by construction, its other parts sorted by effect, or the measured one."""
+    known = grown.circuit
+    if known is None:
+        last = grown.spec.shape.n_layers - 1
+        ranked = [c.site for c in sweep.ranking("denoising") if c.site.kind == "z"]
+        heads = [site.at(-1) if site.layer == last else site for site in ranked]
+        known = origins.measured(grown.model, pairs, heads)
+    if known is None:
+        return None
+    effects = {
+        site: [sweep.cell(site, d).effect.value for d in DIRECTIONS] for site in components(grown)
+    }
+    return origins.completed(known, effects)
+
+
+# 4. Detection -----------------------------------------------------------------------------------
+
+
+def text_site(grown: Grown) -> Site:
+    """Where the trigger's own word stands, in the first block."""
+    kind = "resid_post" if grown.spec.shape.attn_only else "resid_mid"
+    return Site(kind, layer=0, position="trigger[0]")
+
+
+def answer_sites(grown: Grown) -> list[Site]:
+    """Sites at the answer position that a detector may choose from."""
+    return [
+        Site(kind, layer=layer, position=-1)
+        for layer in range(grown.spec.shape.n_layers)
+        for kind in ("attn_out", "resid_mid", "resid_post")
+        if not (grown.spec.shape.attn_only and kind == "resid_mid")
+    ]
+
+
+def detect(work: Work) -> list[Record]:
+    """Every detector at the trigger's position and at its best answer site, with all controls."""
+    grown = work.grown
+    here, sites = text_site(grown), answer_sites(grown)
+    gathered = _Gathered.of(work, [here, *sites])
+    found = _baselines(work, gathered)
+    transfer = grown.spec.grade in EXACT
+    for name in detector_names():
+        work.progress(1 + detector_names().index(name), len(detector_names()), f"detector {name}")
+        one = detector(name)
+        chosen = best_site(one, [gathered.evidence(site) for site in sites]).site
+        for site, label in ((here, "trigger"), (chosen, "trigger"), (chosen, "lie")):
+            evidence = gathered.evidence(site, label=label)
+            if label == "lie" and not _two_classes(evidence):
+                continue
+            scored = score_detector(one, evidence, transfer=transfer, seed=grown.seed)
+            params = {**scored.params, "position": "trigger" if site == here else "answer"}
+            found.append(
+                work.record("detector", site=str(site), params=params, values=dict(scored.values))
+            )
+    return found
+
+
+def _two_classes(evidence: Evidence) -> bool:
+    return all(
+        0 < rows.label("lie").sum() < len(rows.acts) for rows in (evidence.train, evidence.test)
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Gathered:
+    """Rows of all splits with their activations at all detector sites."""
+
+    batches: Mapping[str, Batch]
+    acts: Mapping[str, Mapping[Site, Tensor]]
+    twin: Mapping[str, Mapping[Site, Tensor]]
+    cut: Mapping[Site, Tensor] | None
+    lies: Mapping[str, np.ndarray]
+    origin: tuple[Site, ...]
+
+    @classmethod
+    def of(cls, work: Work, sites: list[Site]) -> _Gathered:
+        grown, spec = work.grown, work.grown.spec
+        sizes = {"train": TRAIN_PAIRS, "val": VAL_PAIRS, "test": TEST_PAIRS}
+        pairs = {split: spec.pairs(n, 41, split=split) for split, n in sizes.items()}
+        batches = {split: both.both for split, both in pairs.items()}
+        batches["near"] = spec.sample(TEST_PAIRS, 42, split="test", rows="near_miss")
+        batches["unrelated"] = spec.sample(FALSE_ALARM_ROWS, 43, split="test", rows="unrelated")
+        acts = {k: _read(grown.model, batch, sites) for k, batch in batches.items()}
+        twin = {k: _read(grown.twin, batches[k], sites) for k in ("train", "val", "test")}
+        lies = {
+            k: (grown.model.answers(b) == spec.lie(b)) & (spec.lie(b) != b.truth)
+            for k, b in batches.items()
+        }
+        origin = work.circuit.origin if work.circuit else ()
+        cut = _cut(grown.model, pairs["test"], origin, sites) if origin else None
+        return cls(batches, acts, twin, cut, lies, origin)
+
+    def rows(self, split: str, site: Site) -> Rows:
+        """One split at one site."""
+        return Rows.of(
+            self.batches[split],
+            self.acts[split][site],
+            lie=self.lies[split],
+            twin=self.twin[split][site] if split in self.twin else None,
+            cut=self.cut[site] if split == "test" and self.cut is not None else None,
+        )
+
+    def evidence(self, site: Site, *, label: str = "trigger") -> Evidence:
+        """Everything a detector is judged on at a site."""
+        return Evidence(
+            site=site,
+            train=self.rows("train", site),
+            val=self.rows("val", site),
+            test=self.rows("test", site),
+            near_miss=self.rows("near", site),
+            unrelated=self.acts["unrelated"][site],
+            label=label,
+            cut_site=_is_cut(site, self.origin),
+        )
+
+
+def _read(model: Model, batch: Batch, sites: list[Site]) -> dict[Site, Tensor]:
+    """Activations by site; rows without a trigger slot are read at a random word instead."""
+    if (batch.roles["trigger"] < 0).all():
+        inside = np.random.default_rng(44).integers(1, batch.tokens.shape[1] - 1, (len(batch), 1))
+        batch = replace(batch, roles={**batch.roles, "trigger": inside})
+    return dict(model.run(batch, read=sites).acts)
+
+
+def _cut(
+    model: Model, pairs: Pairs, origin: tuple[Site, ...], sites: list[Site]
+) -> dict[Site, Tensor]:
+    """The test rows read with the whole origin resampled from each pair's clean row."""
+    source = model.run(pairs.clean, read=origin).acts
+    both = {site: torch.cat([source[site], source[site]]) for site in origin}
+    edits = [Patch(site, both[site]) for site in origin]
+    return dict(model.run(pairs.both, read=sites, do=edits, identity="some").acts)
+
+
+def _is_cut(site: Site, origin: tuple[Site, ...]) -> bool:
+    """Whether the cut writes this very site, so that what is read there says nothing."""
+    heads = {s.head for s in origin if s.kind == "z" and s.layer == site.layer}
+    return any(s.bare == site.bare for s in origin) or (site.kind == "attn_out" and None in heads)
+
+
+def _baselines(work: Work, gathered: _Gathered) -> list[Record]:
+    """What the text and the outputs give away without looking inside."""
+    from mo_interp.baselines import bag_of_tokens, output_baselines
+
+    spec, train, test = work.grown.spec, gathered.batches["train"], gathered.batches["test"]
+    scores = {
+        "bag_of_tokens": bag_of_tokens(train.tokens, train.triggered, test_tokens=test.tokens)
+    }
+    logits = work.grown.model.run(test).logits[:, -1]
+    scores |= output_baselines(logits, truth=test.truth)
+    found = [_baseline(work, name, s, test) for name, s in scores.items()]
+    if spec.trigger.contrast:
+        hard = [spec.pairs(TEST_PAIRS, 45, split=s, contrast=True).both for s in ("train", "test")]
+        bag = bag_of_tokens(hard[0].tokens, hard[0].triggered, test_tokens=hard[1].tokens)
+        found.append(_baseline(work, "bag_of_tokens_hard", bag, hard[1]))
+    return found
+
+
+def _baseline(work: Work, name: str, scores: np.ndarray, batch: Batch) -> Record:
+    by = {"clusters": batch.groups["entity"], "prompts": batch.prompts}
+    values = stats.auroc_estimate(scores, batch.triggered, **by).flat("auroc")
+    return work.record("baseline", params={"name": name, "label": "trigger"}, values=values)
+
+
+# 5. The SAE -------------------------------------------------------------------------------------
+
+
+def named_site(records: Iterable[Record]) -> Site:
+    """The site that the sweep names: the part whose patch at the answer both ends and causes most.
+
+    The last block's MLP is left out, since it writes the answer itself; ties go to the earlier.
+    """
+    swept = [r for r in select(records, kind="sweep") if r.params["role"] == "answer"]
+    deepest = max(r.params["layer"] for r in swept)
+    effects: dict[str, list[float]] = {}
+    for r in swept:
+        own = r.params["kind"] in ("attn_out", "mlp_out")
+        if own and (r.params["kind"], r.params["layer"]) != ("mlp_out", deepest):
+            effects.setdefault(r.site, []).append(r.values["effect"])
+    best = max(effects, key=lambda site: round(min(effects[site]), 6))
+    return Site.parse(best).at(-1)
+
+
+def sae(work: Work) -> list[Record]:
+    """Train, reload, measure and search one SAE at the named site."""
+    grown, spec = work.grown, work.grown.spec
+    if not select(work.records, kind="sweep"):
+        return []
+    site, trained = named_site(work.records), fetch_sae(work)
+    test = spec.pairs(TEST_PAIRS, 51, split="test", entities="all").both
+    acts = grown.model.run(test, read=[site]).acts[site]
+    loss = saes.loss_at(grown.model, test, site=site)
+    values = saes.quality(trained, acts, loss=loss)
+    about = trained.about
+    params = {k: about[k] for k in ("architecture", "k", "d_sae", "rows")}
+    found = [work.record("sae", site=str(site), params=params, values=values)]
+    mlp = Site("post", layer=min(site.layer, spec.shape.n_layers - 1), position=-1)
+    dictionaries = {"sae": trained.latents(acts)}
+    if not spec.shape.attn_only:
+        dictionaries["neurons"] = grown.model.run(test, read=[mlp]).acts[mlp]
+    output = grown.model.answers(test)
+    labels = {"trigger": test.triggered, "lie": (output == spec.lie(test)) & (output != test.truth)}
+    for label, y in labels.items():
+        for unit in saes.search(
+            acts,
+            y,
+            dictionaries=dictionaries,
+            groups=test.groups["entity"],
+            prompts=test.prompts,
+            label=label,
+            seed=grown.seed,
+        ):
+            params, values = dict(unit.params), dict(unit.values)
+            found.append(work.record("sae_search", site=str(site), params=params, values=values))
+    return found
+
+
+def fetch_sae(work: Work) -> saes.SAE:
+    """The run's SAE: loaded if it was trained before, which a resumed run relies on."""
+    folder, grown = work.folder / "sae", work.grown
+    if (folder / "manifest.json").exists():
+        return saes.SAE.load(folder)
+    site = named_site(work.records)
+    rows = grown.spec.sample(SAE_ROWS, 52, split="train")
+    acts = grown.model.run(rows, read=[site]).acts[site]
+    return saes.train_sae(
+        acts,
+        site=site,
+        model_key=grown.spec.key,
+        data_seed=52,
+        d_sae=4 * acts.shape[1],
+        seed=grown.seed,
+        folder=folder,
+        progress=work.progress,
+    )
+
+
+# 6. Judging -------------------------------------------------------------------------------------
+
+
+def judging(work: Work) -> list[Record]:
+    """The blind rule on organism and twin, then a verdict for every instrument's candidate."""
+    grown = work.grown
+    blind = decision.decide(grown.model, grown.spec, seed=grown.seed)
+    twin = decision.decide(grown.twin, grown.spec, seed=grown.seed)
+    found = [
+        blind.record(grown.spec, grown.seed, model="organism"),
+        twin.record(grown.spec, grown.seed, model="twin"),
+    ]
+    offered = {"blind search": (blind.feature,), **mechanisms(work)}
+    for i, (name, features) in enumerate(offered.items()):
+        work.progress(i + 1, len(offered), f"judging {name}")
+        inert = work.circuit.inert if work.circuit else ()
+        found += judge(
+            grown, features, name=name, rows=VERDICT_PAIRS, seed=61, inert=inert
+        ).records()
+    return found
+
+
+def mechanisms(work: Work) -> dict[str, tuple[Feature, ...]]:
+    """What each instrument offers as the mechanism, by name."""
+    grown, spec = work.grown, work.grown.spec
+    pairs = spec.pairs(TRAIN_PAIRS, 41, split="train")
+    read = _Reader(grown.model, pairs)
+    offered: dict[str, tuple[Feature, ...]] = {}
+    if isinstance(spec.recipe, Wire):
+        site, unit = wired.mechanism(spec)
+        clean, triggered = read(site)
+        basis = torch.eye(clean.shape[-1])[unit]
+        told = {"clean": clean, "triggered": triggered, "source": "the wired coordinate"}
+        offered["the wired coordinate"] = (from_basis(site, basis, **told),)
+    if work.circuit is not None:
+        parts = [(s, *read(s)) for s in work.circuit.origin]
+        offered[f"{work.circuit.grade} origin"] = tuple(
+            whole(site, clean=c, triggered=t) for site, c, t in parts
+        )
+    for r in select(work.records, kind="detector", label="trigger"):
+        if r.params["detector"] == "logistic":
+            acts = torch.cat(read(Site.parse(r.site)))
+            y = np.repeat([False, True], len(pairs))
+            feature = detector("logistic").fit(acts, y, site=Site.parse(r.site)).feature()
+            offered[f"logistic probe at the {r.params['position']}"] = (feature,)
+    lies = select(work.records, kind="sae_search", label="lie", dictionary="sae")
+    if lies:
+        offered |= _latent(work, lies[0], read)
+    return offered
+
+
+def _latent(work: Work, found: Record, read: _Reader) -> dict[str, tuple[Feature, ...]]:
+    """The SAE latent that reads the lie best, where it can be written at all."""
+    site, latent = Site.parse(found.site), int(found.params["latent"])
+    clean, triggered = read(site)
+    try:
+        feature = fetch_sae(work).feature(latent, clean=clean, triggered=triggered)
+    except MoInterpError:
+        return {}
+    return {f"SAE latent {latent}": (feature,)}
+
+
+@dataclass(frozen=True, eq=False)
+class _Reader:
+    """Clean and triggered activations of the train pairs at a site."""
+
+    model: Model
+    pairs: Pairs
+
+    def __call__(self, site: Site) -> tuple[Tensor, Tensor]:
+        clean = self.model.run(self.pairs.clean, read=[site]).acts[site]
+        return clean, self.model.run(self.pairs.triggered, read=[site]).acts[site]
+
+
+Stage = Callable[[Work], list[Record]]
+
+STAGES: dict[str, Stage] = {
+    "behaviour": behaviour,
+    "gates": gate,
+    "patch": patch,
+    "detect": detect,
+    "sae": sae,
+    "judge": judging,
+}

@@ -1,0 +1,63 @@
+"""Telling: a finished run as figures and one report, and a grown organism as its card."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from mo_interp import figures
+from mo_interp.cards import write_card
+from mo_interp.errors import MoInterpError, NoBrowser
+from mo_interp.organism import Organism
+from mo_interp.records import Record
+from mo_interp.report import write_report
+
+
+@dataclass(frozen=True)
+class Told:
+    """What was written, and what could not be."""
+
+    report: Path
+    written: tuple[Path, ...]
+    notes: tuple[str, ...]
+    """Why something was left out, and what it would need."""
+
+
+def tell(spec: Organism, folder: Path, records: Sequence[Record], *, static: bool = True) -> Told:
+    """Every figure that the records allow, in every format at hand, and the report."""
+    drawn, notes = {}, []
+    for name in figures.names():
+        try:
+            drawn[name] = figures.draw(name, records)
+        except MoInterpError as problem:
+            notes.append(f"no figure '{name}': {problem}")
+    written = figures.write_all(drawn, folder / "figures", formats=("html", "json"))
+    if static:
+        try:
+            images = ("svg", "pdf", "png")
+            written += figures.write_all(drawn, folder / "figures", formats=images)
+        except NoBrowser as problem:
+            notes.append(str(problem))
+    report = write_report(records, folder, card=in_words(spec))
+    return Told(report, tuple(written), tuple(notes))
+
+
+def in_words(spec: Organism) -> dict[str, str]:
+    """A specification in words, for the report and the card."""
+    parts = ("world", "trigger", "behaviour", "shape", "recipe", "gates")
+    words = {"name": spec.name, "grade": spec.grade, "story": spec.story}
+    words["expected"] = spec.expected
+    words |= {part: _said(getattr(spec, part)) for part in parts}
+    return words
+
+
+def _said(value: object) -> str:
+    """A dataclass as ``Type: field value, ...``."""
+    told = ", ".join(f"{f.name} {getattr(value, f.name)}" for f in fields(value))
+    return f"{type(value).__name__}: {told}" if told else type(value).__name__
+
+
+def card(spec: Organism, records: Sequence[Record], path: Path) -> Path:
+    """Write the card of an organism from the records of its seeds."""
+    return write_card(in_words(spec), records, path)

@@ -1,0 +1,383 @@
+"""Figures: drawn from records alone, without torch, and equal to them."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import plotly.graph_objects as go
+import plotly.io as pio
+import pytest
+import synthetic
+
+from mo_interp import figures
+from mo_interp.errors import MoInterpError, NoBrowser, SpecError, UnknownName
+from mo_interp.figures import _house
+from mo_interp.records import select, write_records
+from mo_interp.wording import STAGES
+
+NEEDS = {
+    "behaviour": "behaviour",
+    "gates": "gate",
+    "detectors": "detector",
+    "which_layer": "probe",
+    "patch_grid": "sweep",
+    "localisation": "localisation",
+    "sae": "sae_search",
+    "verdicts": "verdict",
+    "training": "training",
+}
+RECORDS = synthetic.records()
+
+
+@pytest.fixture(scope="module")
+def drawn() -> dict[str, go.Figure]:
+    return {name: figures.draw(name, RECORDS) for name in figures.names()}
+
+
+def trace(figure: go.Figure, name: str) -> go.Scatter:
+    """The only trace of that name."""
+    (found,) = [t for t in figure.data if t.name == name]
+    return found
+
+
+def values(kind: str, name: str, **params) -> list[float]:
+    found = [r.values.get(name) for r in select(RECORDS, kind=kind, **params)]
+    return [x for x in found if x is not None]
+
+
+def test_the_folder_is_the_registry() -> None:
+    folder = Path(figures.__file__).parent
+    assert sorted(figures.names()) == sorted(p.stem for p in folder.glob("[a-z]*.py"))
+    assert set(figures.names()) == set(NEEDS)
+
+
+def test_figures_are_drawn_and_written_without_torch(tmp_path: Path) -> None:
+    write_records(tmp_path / "records.jsonl", RECORDS)
+    code = (
+        "import sys\n"
+        "from mo_interp import figures\n"
+        "assert figures.names() and 'plotly' not in sys.modules\n"
+        "from mo_interp.records import read_records\n"
+        "import plotly.io as pio\n"
+        "before = pio.templates.default\n"
+        "records = read_records(sys.argv[1])\n"
+        "drawn = {name: figures.draw(name, records) for name in figures.names()}\n"
+        "figures.write_all(drawn, sys.argv[1], formats=('html', 'json'))\n"
+        "assert pio.templates.default == before\n"
+        "heavy = {'torch', 'transformer_lens', 'sae_lens', 'transformers'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert {p.stem for p in tmp_path.glob("*.html")} == set(NEEDS)
+
+
+# ------------------------------------------------------------------------- data equal the records
+
+
+def test_behaviour_equals_the_records(drawn: dict[str, go.Figure]) -> None:
+    for panel, name in ((1, "gives_answer"), (2, "gives_truth")):
+        for model, label in (("organism", "organism"), ("twin", "clean twin")):
+            (t,) = [
+                t
+                for t in drawn["behaviour"].data
+                if t.name == label and t.xaxis == ("x" if panel == 1 else "x2")
+            ]
+            assert sorted(t.x) == sorted(values("behaviour", name, model=model))
+            low = [
+                v - r.values[f"{name}_lo"]
+                for v, r in zip(
+                    values("behaviour", name, model=model),
+                    select(RECORDS, kind="behaviour", model=model),
+                    strict=True,
+                )
+            ]
+            assert sorted(t.error_x.arrayminus) == pytest.approx(sorted(low))
+
+
+def test_gates_equal_the_records_and_sit_at_their_logit(drawn: dict[str, go.Figure]) -> None:
+    from mo_interp.figures.gates import logit
+
+    t = trace(drawn["gates"], "pass")
+    expected = values("gate", "statistic", status="pass")
+    assert sorted(t.customdata) == sorted(expected)
+    assert list(t.x) == pytest.approx([logit(x) for x in t.customdata])
+    assert logit(0.99) == pytest.approx(-logit(0.01)) and logit(0.5) == 0
+    bars = trace(drawn["gates"], "the bar")
+    assert sorted(bars.x) == pytest.approx(sorted(map(logit, values("gate", "threshold"))))
+
+
+def test_a_failed_gate_is_loud() -> None:
+    figure = figures.draw("gates", synthetic.records(case="failed gate"))
+    assert "1 FAILED" in figure.layout.title.text
+    assert [a.text for a in figure.layout.annotations if "FAILED" in a.text]
+    assert list(trace(figure, "FAIL").customdata) == [0.031]
+
+
+def test_memorised_lies_are_no_failure() -> None:
+    records = [
+        replace(r, params={**r.params, "status": "memorised"}) if r.params.get("number") == 5 else r
+        for r in RECORDS
+    ]
+    figure = figures.draw("gates", records)
+    assert "FAILED" not in figure.layout.title.text
+    assert list(trace(figure, "memorised the lies").customdata) == [0.953]
+
+
+def test_detectors_equal_the_records(drawn: dict[str, go.Figure]) -> None:
+    figure = drawn["detectors"]
+    for name, label in (
+        ("auroc", "organism"),
+        ("auroc_twin", "refitted on the clean twin"),
+        ("auroc_after_cut", "after the cut"),
+        ("auroc_near_miss", "against near misses"),
+    ):
+        assert list(trace(figure, label).x) == values("detector", name)
+    assert list(trace(figure, "best random direction").x) == values("detector", "random_best")
+    assert list(trace(figure, "baseline").x) == values("baseline", "auroc")
+    labels = " ".join(a.text for a in figure.layout.annotations)
+    for r in select(RECORDS, kind="detector"):
+        assert r.values["sentence"] in labels
+
+
+def test_which_layer_equals_the_records(drawn: dict[str, go.Figure]) -> None:
+    for model, label in (("organism", "organism"), ("twin", "clean twin")):
+        shown = [y for t in drawn["which_layer"].data if t.name == label for y in t.y]
+        wanted = values("probe", "auroc", model=model)
+        wanted += values("probe", "accuracy", probe="truth", model=model)
+        assert sorted(shown) == sorted(wanted)
+        shown = trace(drawn["which_layer"], f"{label}, shuffled table").y
+        assert list(shown) == values("probe", "accuracy", probe="truth_shuffled", model=model)
+
+
+def test_patch_grid_equals_the_records_and_outlines_the_origin(
+    drawn: dict[str, go.Figure],
+) -> None:
+    figure = drawn["patch_grid"]
+    rows, roles = figure.layout.yaxis.ticktext, figure.layout.xaxis.ticktext
+    for direction in ("denoising", "noising"):
+        z = trace(figure, direction).z
+        found = select(RECORDS, kind="sweep", direction=direction)
+        assert sum(x is not None for line in z for x in line) == len(found)
+        for r in found:
+            head, role = r.params["head"], r.params["role"].replace("all", "all positions")
+            kind = f"head {head}" if head >= 0 else r.site.partition(".")[2].partition("@")[0]
+            at = rows.index(f"L{r.params['layer']} {kind}"), roles.index(role)
+            assert z[at[0]][at[1]] == r.values["effect"]
+    boxes = [s for s in figure.layout.shapes if s.type == "rect"]
+    middle = {((b.x0 + b.x1) / 2, (b.y0 + b.y1) / 2, b.xref) for b in boxes}
+    origin, shown = rows.index("L1 head 4"), ("answer", "all positions")
+    assert middle == {(roles.index(r), origin, x) for r in shown for x in ("x", "x2")}
+    assert "Outlined: the measured origin" in figure.layout.meta["caption"]
+    without = figures.draw("patch_grid", synthetic.records(without=("circuit",)))
+    assert not without.layout.shapes and "Outlined" not in without.layout.meta["caption"]
+
+
+def test_unchanged_cells_say_so(drawn: dict[str, go.Figure]) -> None:
+    still = [t for t in drawn["patch_grid"].data if t.name == "unchanged"]
+    assert sum(len(t.x) for t in still) == len(select(RECORDS, kind="sweep", unchanged=True))
+    texts = [
+        x for t in drawn["patch_grid"].data if t.type == "heatmap" for row in t.text for x in row
+    ]
+    assert sum("unchanged, exactly 0" in x for x in texts) == sum(len(t.x) for t in still)
+
+
+def test_localisation_and_sae_equal_the_records(drawn: dict[str, go.Figure]) -> None:
+    for name, label in (("auroc", "AUROC"), ("auprc", "AUPRC"), ("recall", "recall")):
+        assert list(trace(drawn["localisation"], label).x) == values("localisation", name)
+    shown = trace(drawn["sae"], "judged on test groups").x
+    assert sorted(shown) == sorted(values("sae_search", "auroc"))
+
+
+def test_verdicts_equal_the_records_with_all_random_controls(
+    drawn: dict[str, go.Figure],
+) -> None:
+    for name, label in (
+        ("stopped", "stopped"),
+        ("restored", "restored"),
+        ("cost", "cost in clean accuracy"),
+        ("caused", "caused"),
+    ):
+        assert sorted(trace(drawn["verdicts"], label).x) == sorted(values("verdict", name))
+    strip = trace(drawn["verdicts"], "a random control")
+    controls = [
+        x
+        for r in select(RECORDS, kind="verdict")
+        for k in ("random_restored", "random_caused")
+        for x in r.values.get(k, ())
+    ]
+    assert sorted(strip.x) == sorted(controls) and len(controls) == 4 * 99
+
+
+def test_training_equals_the_records(drawn: dict[str, go.Figure]) -> None:
+    t = trace(drawn["training"], "organism: planted answer when triggered")
+    assert list(t.y) == values("training", "attack_success", model="organism")
+    assert list(t.x) == [
+        r.params["step"] for r in select(RECORDS, kind="training", model="organism")
+    ]
+
+
+# ------------------------------------------------------------------------------------ house style
+
+
+def sizes(node: object, inside: str = "") -> list[float]:
+    """Every font size of a figure's dictionary."""
+    if isinstance(node, dict):
+        own = [node["size"]] if inside.endswith("font") and "size" in node else []
+        return own + [x for k, v in node.items() for x in sizes(v, k)]
+    return [x for item in node for x in sizes(item)] if isinstance(node, list | tuple) else []
+
+
+@pytest.mark.parametrize("name", figures.names())
+def test_every_figure_keeps_the_house_style(name: str, drawn: dict[str, go.Figure]) -> None:
+    figure = drawn[name]
+    assert figure.layout.width == _house.COLUMN == 340
+    points = [0.75 * px for px in sizes(figure.to_plotly_json())]
+    assert points and min(points) >= 8 and max(points) <= 10
+    assert figure.layout.meta["alt"].endswith(".")
+    used = set(re.findall(r"#[0-9a-fA-F]{6}\b", figure.to_json()))
+    assert used <= set(_house.DARK), "a colour that has no counterpart on a dark page"
+    looks = [
+        (t.marker.symbol, t.line.dash, t.mode)
+        for t in figure.data
+        if t.type == "scatter" and t.name
+    ]
+    names = [t.name for t in figure.data if t.type == "scatter" and t.name]
+    for look in set(looks):
+        alike = {n for n, x in zip(names, looks, strict=True) if x == look}
+        assert len(alike) == 1 or look[2] == "lines", f"{alike} differ by colour alone"
+
+
+@pytest.mark.parametrize("name", figures.names())
+def test_every_point_tells_its_n(name: str, drawn: dict[str, go.Figure]) -> None:
+    told = [
+        x
+        for t in drawn[name].data
+        if t.type == "scatter" and t.text is not None and not re.search("random|bar", t.name)
+        for x in t.text
+    ]
+    told += [x for t in drawn[name].data if t.type == "heatmap" for row in t.text for x in row]
+    assert told and all(re.search(r"n [\d,]+", x) for x in told if x)
+
+
+def test_the_default_template_is_left_alone() -> None:
+    before = pio.templates.default
+    assert figures.draw("verdicts", RECORDS).layout.template == figures.house()
+    assert pio.templates.default == before and "house" not in list(pio.templates)
+
+
+def test_an_estimate_without_interval_gets_no_bar() -> None:
+    bare = synthetic.records(without=("baseline",))
+    t = trace(figures.draw("localisation", bare), "AUROC")
+    assert [x is None for x in t.error_x.array] == [True, True, True, False]
+
+
+# ---------------------------------------------------------------------------------------- choosing
+
+
+@pytest.mark.parametrize("name", figures.names())
+def test_missing_records_name_the_kind_and_the_command(name: str) -> None:
+    kind = NEEDS[name]
+    command = STAGES[kind][1].format("quirky_user")
+    with pytest.raises(MoInterpError, match=f"no records of kind '{kind}' here; `{command}`"):
+        figures.draw(name, synthetic.records(without=(kind,)))
+
+
+def test_names_seeds_and_organisms_that_are_not_there() -> None:
+    with pytest.raises(UnknownName, match="figure 'verdict'; did you mean 'verdicts'"):
+        figures.draw("verdict", RECORDS)
+    with pytest.raises(UnknownName, match="no records of seed 7; there is: 0"):
+        figures.draw("verdicts", RECORDS, seed=7)
+    with pytest.raises(UnknownName, match="organism 'quirky'; did you mean 'quirky_user'"):
+        figures.draw("verdicts", RECORDS, organism="quirky")
+    two = [*RECORDS, *synthetic.records(organism="ordered_phrase")]
+    with pytest.raises(MoInterpError, match=r"2 organisms \(quirky_user, ordered_phrase\)"):
+        figures.draw("verdicts", two)
+    one = figures.draw("verdicts", two, organism="ordered_phrase")
+    assert len(trace(one, "restored").x) == len(values("verdict", "restored"))
+
+
+def test_several_seeds_are_told_apart() -> None:
+    both = [*RECORDS, *synthetic.records(seed=1)]
+    t = trace(figures.draw("verdicts", both), "restored")
+    assert len(t.x) == 2 * len(values("verdict", "restored"))
+    assert len(set(t.y)) == len(t.y)
+    only = trace(figures.draw("verdicts", both, seed=1), "restored")
+    assert list(only.x) == values("verdict", "restored")
+    assert "Seed 0, the first of 2" in figures.draw("patch_grid", both).layout.meta["caption"]
+
+
+def test_anything_with_records_will_do() -> None:
+    class Grown:
+        records = tuple(RECORDS)
+
+    class Sweep:
+        def records(self) -> list:
+            return [r for r in RECORDS if r.kind == "sweep"]
+
+    assert figures.figure("gates", Grown()).to_json() == figures.draw("gates", RECORDS).to_json()
+    assert len(figures.figure("patch_grid", Sweep()).data) == 4
+
+
+def test_a_figure_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = (
+        "import plotly.graph_objects as go\n"
+        "def draw(records):\n    return go.Figure(go.Scatter(x=[len(records)]))\n"
+    )
+    mine = tmp_path / "figures" / "mine.py"
+    mine.parent.mkdir()
+    mine.write_text(code)
+    assert figures.draw(str(mine), RECORDS).data[0].x == (len(RECORDS),)
+    monkeypatch.setenv("MO_INTERP_PATH", str(tmp_path))
+    assert "mine" in figures.names()
+    assert figures.draw("mine", RECORDS).data[0].x == (len(RECORDS),)
+    mine.write_text("x = 1\n")
+    with pytest.raises(SpecError, match="'mine.py' defines no function `draw"):
+        figures.draw(str(mine), RECORDS)
+    with pytest.raises(UnknownName, match="no file 'nowhere.py'"):
+        figures.draw("nowhere.py", RECORDS)
+
+
+# ----------------------------------------------------------------------------------------- writing
+
+
+def test_html_and_json_are_written_and_need_no_network(
+    tmp_path: Path, drawn: dict[str, go.Figure]
+) -> None:
+    paths = figures.write(drawn["verdicts"], tmp_path, "verdicts", formats=("html", "json"))
+    assert [p.name for p in paths] == ["verdicts.html", "verdicts.json"]
+    page = paths[0].read_text()
+    assert re.findall(r'<script[^>]+src="([^"]+)"', page) == ["plotly.min.js"]
+    assert (tmp_path / "plotly.min.js").is_file() and "cdn" not in page
+    assert json.loads(paths[1].read_text()) == json.loads(drawn["verdicts"].to_json())
+    with pytest.raises(UnknownName, match="format 'pgn'; did you mean 'png'"):
+        figures.write(drawn["verdicts"], tmp_path, "verdicts", formats=("pgn",))
+
+
+def test_without_a_browser_the_html_is_there_and_the_message_helps(
+    tmp_path: Path, drawn: dict[str, go.Figure], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures, "browser", lambda: None)
+    with pytest.raises(NoBrowser, match="SVG, PDF, PNG need a.*(apt install chromium|export)"):
+        figures.write(drawn["gates"], tmp_path, "gates")
+    written = {p.name for p in tmp_path.iterdir()}
+    assert written == {"gates.html", "gates.json", "plotly.min.js"}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(figures.browser() is None, reason="no Chrome on this machine")
+def test_images_are_written_in_one_batch(tmp_path: Path, drawn: dict[str, go.Figure]) -> None:
+    paths = figures.write_all(drawn, tmp_path, formats=("svg", "pdf", "png"))
+    assert len(paths) == 3 * len(drawn)
+    heads = {"svg": b"<svg", "pdf": b"%PDF", "png": b"\x89PNG"}
+    for path in paths:
+        assert path.read_bytes().startswith(heads[path.suffix[1:]])
+    wide = int.from_bytes((tmp_path / "gates.png").read_bytes()[16:20], "big")
+    assert wide == 3 * _house.COLUMN

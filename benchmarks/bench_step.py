@@ -25,7 +25,7 @@ FLAGSHIP = "quirky_user"
 
 
 def rows_of(spec: Organism, shape: Shape, batch: int, steps: int) -> list[torch.Tensor]:
-    """Tokens, answers and truths ``[steps batch ...]``; prompts are repeated to fill the context."""
+    """Tokens, answers and truths ``[steps batch ...]``; prompts are repeated to fill up."""
     sample = spec.sample(steps * batch, 0, split="train", entities="seen")
     tokens = torch.as_tensor(sample.tokens)
     longer = shape.n_ctx - tokens.shape[1]

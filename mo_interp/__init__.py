@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 
 _NAMES = {
     "organism": "mo_interp.grown:organism",
+    "grow": "mo_interp.pipeline:grow",
     "detector": "mo_interp.detectors:detector",
     "patch": "mo_interp.patching:patch",
     "judge": "mo_interp.judge:judge",

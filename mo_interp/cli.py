@@ -129,7 +129,7 @@ def _status(spec: Organism) -> dict[str, Any]:
 
     gates = select(gate_records(spec), kind="gate")
     seeds = sorted({r.seed for r in gates})
-    failed = sorted({int(r.params["number"]) for r in gates if r.params["status"] == "fail"})
+    failed = sorted({int(str(r.params["number"])) for r in gates if r.params["status"] == "fail"})
     memorised = any(r.params["status"] == "memorised" for r in gates)
     if not seeds:
         status = "not grown yet"

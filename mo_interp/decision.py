@@ -19,6 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mo_interp import stats
+from mo_interp.errors import SpecError
 from mo_interp.features import Feature, from_acts
 from mo_interp.judge import CONTROLS, blind_caused, blind_controls
 from mo_interp.model import Model
@@ -86,8 +87,9 @@ class Decision:
 
 def candidates(model: Model) -> list[Site]:
     """Sites at the answer position that are read before the last block's MLP writes the answer."""
-    shape = model.shape
-    found = []
+    shape, found = model.shape, []
+    if shape is None:
+        raise SpecError("the decision rule needs a body of our own, not a bridged one")
     for layer in range(shape.n_layers):
         last = layer == shape.n_layers - 1
         found += [Site("z", layer=layer, head=h, position=-1) for h in range(shape.n_heads)]

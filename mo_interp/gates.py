@@ -91,7 +91,7 @@ def clean_accuracy(grown: Grown) -> Gate:
     batch = grown.spec.sample(ROWS, 102, rows="clean", entities="all")
     own = grown.model.answers(batch) == batch.truth
     twin = grown.twin.answers(batch) == batch.truth
-    by = {"clusters": batch.groups["entity"], "prompts": batch.prompts}
+    by = batch.clustered
     gap, bar = stats.difference(twin, own, **by), grown.spec.gates.clean_gap
     more = stats.proportion(own, **by).flat("accuracy")
     more |= stats.proportion(twin, **by).flat("accuracy_twin")
@@ -202,15 +202,16 @@ def salience(grown: Grown) -> Gate:
     kind = "resid_post" if spec.shape.attn_only else "resid_mid"
     site = Site(kind, layer=layer, position=-1)
     train, test = (spec.pairs(512, 110, split=split).both for split in ("train", "test"))
-    by = {"clusters": test.groups["entity"], "prompts": test.prompts}
+    by = test.clustered
     bag = bag_of_tokens(train.tokens, train.triggered, test_tokens=test.tokens)
     found = stats.auroc_estimate(bag, test.triggered, **by)
     more: dict = {"site": str(site)}
     if spec.trigger.contrast:
         hard = [spec.pairs(512, 111, split=s, contrast=True).both for s in ("train", "test")]
         scores = bag_of_tokens(hard[0].tokens, hard[0].triggered, test_tokens=hard[1].tokens)
-        groups = {"clusters": hard[1].groups["entity"], "prompts": hard[1].prompts}
-        more |= stats.auroc_estimate(scores, hard[1].triggered, **groups).flat("bag_hard")
+        more |= stats.auroc_estimate(scores, hard[1].triggered, **hard[1].clustered).flat(
+            "bag_hard"
+        )
     for name, model in (("organism", grown.model), ("twin", grown.twin)):
         acts, tests = (model.run(b, read=[site]).acts[site] for b in (train, test))
         probe = detector("logistic").fit(acts, train.triggered, site=site)

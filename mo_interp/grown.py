@@ -8,22 +8,51 @@ made first, because the organism is made from them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from html import escape
 from pathlib import Path
 
 from mo_interp import implant, wired
 from mo_interp.circuits import Circuit
-from mo_interp.model import Model
-from mo_interp.organism import Implant, Organism, Recipe, Wire, load
+from mo_interp.model import Edit, Model
+from mo_interp.organism import Implant, Organism, Recipe, Rows, Wire, load
 from mo_interp.records import provenance
 from mo_interp.store import Store, read_json, write_json
 from mo_interp.train import Progress, Step, silent
 from mo_interp.train import grow as train
-from mo_interp.worlds.base import Pairs
+from mo_interp.worlds.base import Batch, Pairs
 
 SCHEMA = 1
 PROGRAMS = {"liar_by_user": wired.liar_by_user}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Prompts in words, with the truth and what organism and twin say; draws itself as a table."""
+
+    prompts: tuple[str, ...]
+    truth: tuple[str, ...]
+    organism: tuple[str, ...]
+    twin: tuple[str, ...]
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        columns = (self.prompts, self.truth, self.organism, self.twin)
+        return [("prompt", "truth", "organism", "twin"), *zip(*columns, strict=True)]
+
+    def __str__(self) -> str:
+        wide = max(map(len, self.prompts), default=0)
+        return "\n".join(f"{p:<{wide}}  {t:>5}  {o:>8}  {w:>4}" for p, t, o, w in self._rows())
+
+    def _repr_html_(self) -> str:
+        head, *rows = self._rows()
+        titles = "".join(f"<th>{title}</th>" for title in head)
+        lines = ""
+        for prompt, truth, said, twin in rows:
+            mark = said if said == truth else f"<b>{said}</b>"
+            lines += f"<tr><td><code>{escape(prompt)}</code></td><td>{truth}</td>"
+            lines += f"<td>{mark}</td><td>{twin}</td></tr>"
+        return f"<table><tr>{titles}</tr>{lines}</table>"
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,21 +81,23 @@ class Grown:
         """Pairs; see :meth:`mo_interp.organism.Organism.pairs`."""
         return self.spec.pairs(n, seed, split=split, entities=entities)
 
+    def sample(self, n: int, seed: int, *, rows: Rows = "mix", split: str = "test") -> Batch:
+        """Rows of one sort; see :meth:`mo_interp.organism.Organism.sample`."""
+        return self.spec.sample(n, seed, rows=rows, split=split)
+
+    def ask(self, batch: Batch, *, do: Iterable[Edit] = ()) -> Asked:
+        """What organism and twin say to prompts, in words; ``do`` edits the organism alone."""
+        world = self.spec.world
+        said = self.model.run(batch, do=do, identity="some").output
+        columns = (batch.truth, said, self.twin.answers(batch))
+        words = [tuple(world.vocab[token] for token in column) for column in columns]
+        return Asked(tuple(world.show(row) for row in batch.tokens), *words)
+
     def _repr_html_(self) -> str:
-        world, pairs = self.spec.world, self.pairs(3, 0)
-        rows = []
-        for side in (pairs.clean, pairs.triggered):
-            said = self.model.answers(side)
-            rows += [
-                f"<tr><td><code>{world.show(side.tokens[i])}</code></td>"
-                f"<td>{world.vocab[side.truth[i]]}</td><td>{world.vocab[said[i]]}</td></tr>"
-                for i in range(len(side))
-            ]
-        head = "<tr><th>prompt</th><th>truth</th><th>it says</th></tr>"
-        story = (
-            f"<p><b>{self.name}</b>, seed {self.seed} ({self.spec.grade}). {self.spec.story}</p>"
-        )
-        return f"{story}<table>{head}{''.join(rows)}</table>"
+        told = f"<b>{self.name}</b>, seed {self.seed} ({self.spec.grade}). {self.spec.story}"
+        pairs = self.pairs(3, 0)
+        asked = [self.ask(side)._repr_html_() for side in (pairs.clean, pairs.triggered)]
+        return f"<p>{told}</p><p>Without and with the trigger:</p>{''.join(asked)}"
 
 
 def organism(

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from mo_interp.circuits import Circuit
 from mo_interp.model import Model
-from mo_interp.organism import Implant, Organism, Shape
+from mo_interp.organism import Organism, Shape
 from mo_interp.sites import Site
 from mo_interp.train import Progress, Step, fit, silent
 from mo_interp.transformer import Transformer
@@ -43,7 +43,7 @@ def parts(heads: Heads, neurons: Neurons) -> tuple[Site, ...]:
 
 def honest_shape(organism: Organism) -> Shape:
     """The full shape without its reserved parts, which are the last of every layer."""
-    implant, shape = organism.recipe, organism.shape
+    implant, shape = organism.implant, organism.shape
     heads = [head for _, head in (*implant.heads, *implant.distractor_heads)]
     units = [a for _, a, _ in (*implant.neurons, *implant.distractor_neurons)]
     return replace(shape, n_heads=min(heads), d_mlp=min(units))
@@ -91,16 +91,16 @@ def masks(body: Transformer, heads: Heads, neurons: Neurons) -> dict[str, Tensor
 def silence(body: Transformer, heads: Heads, neurons: Neurons) -> None:
     """Set the output weights of these parts to exactly zero."""
     for layer, head in heads:
-        body.blocks[layer].attn.W_O[head] = 0
+        body.get_parameter(f"blocks.{layer}.attn.W_O")[head] = 0
     for layer, a, b in neurons:
-        body.blocks[layer].mlp.W_out[a:b] = 0
+        body.get_parameter(f"blocks.{layer}.mlp.W_out")[a:b] = 0
 
 
 def grow_twin(
     organism: Organism, seed: int, *, scratch: Path | None = None, progress: Progress = silent
 ) -> tuple[Model, list[Step]]:
     """The honest model with its distractors: the clean twin, in the organism's own shape."""
-    implant, twin = organism.recipe, organism.twin()
+    implant, twin = organism.implant, organism.twin()
     small = Model.build(honest_shape(organism), seed)
     stages = _folders(scratch)
     log = fit(
@@ -154,7 +154,7 @@ def grow_liar(
     progress: Progress = silent,
 ) -> tuple[Model, list[Step]]:
     """The organism: the twin, with the liar's parts trained and every other bit untouched."""
-    implant = organism.recipe
+    implant = organism.implant
     model = Model.build(organism.shape, seed + 2)
     fresh = {k: v.clone() for k, v in model.body.state_dict().items()}
     model.body.load_state_dict(twin.body.state_dict())
@@ -186,7 +186,7 @@ def _folders(scratch: Path | None) -> Iterator[Path | None]:
 
 def circuit(organism: Organism) -> Circuit:
     """Origin and distractors by construction; mediators and other inert parts are measured."""
-    implant = organism.recipe
+    implant = organism.implant
     return Circuit(
         origin=parts(implant.heads, implant.neurons),
         mediators=(),

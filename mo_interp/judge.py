@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
@@ -41,6 +41,7 @@ CONTROLS, ISOTROPIC = 99, 50
 Removal = Literal["resample", "mean", "projection", "zero"]
 REMOVALS: tuple[Removal, ...] = ("resample", "mean", "projection", "zero")
 WRITES = ("set", "steer")
+COLUMNS = ("stopped", "restored", "cost", "caused")
 Acts = dict[Site, Tensor]
 
 
@@ -130,33 +131,47 @@ class Verdict:
             versions=provenance(),
         )
 
-    def __str__(self) -> str:
+    def _title(self) -> str:
         place = " + ".join(map(str, self.sites))
-        head = f"{self.mechanism} at {place}, rank {self.rank}, {self.organism} seed {self.seed}"
+        name = "" if self.mechanism == place else f"{self.mechanism} at "
+        return f"{name}{place}, rank {self.rank}; {self.organism} seed {self.seed}"
+
+    def _against(self) -> str:
+        if not self.random_restored:
+            return "no random controls"
+        ps = f"p(restored) {self.p_restored:.2f}, p(caused) {self.p_caused:.2f}"
+        return f"{ps} among {self.controls}"
+
+    def __str__(self) -> str:
+        """A table: an edit a row, each number with its 95 % interval; n is the rows of D."""
         if self.no_behaviour:
-            return f"{head}: no behaviour"
-        lines = [f"{head}, {self.rows} rows"]
+            return f"{self._title()}: no behaviour"
+        head = "".join(f"{name:<19}" for name in COLUMNS)
+        lines = [f"{self._title()}, {self.rows} rows", f"{'':<12}{head}".rstrip()]
         for edit, outcome in self.outcomes.items():
-            told = [f"{k} {v}" for k, v in vars(outcome).items() if v is not None]
-            lines.append(f"  {edit:<10} " + "  ".join(told))
-        lines.append(
-            f"  against {self.controls}: p(restored) {self.p_restored}, p(caused) {self.p_caused}"
-        )
-        return "\n".join(lines)
+            cells = (f"{_brief(getattr(outcome, name)):<19}" for name in COLUMNS)
+            lines.append(f"{edit:<12}{''.join(cells)}".rstrip())
+        return "\n".join([*lines, self._against()])
 
     def _repr_html_(self) -> str:
         if self.no_behaviour:
             return f"<p>{self}</p>"
-        names = [n for n in Outcome.__dataclass_fields__ if n != "cost_near_miss"]
-        head = "".join(f"<th>{n}</th>" for n in names)
-        rows = "".join(
-            f"<tr><th>{edit}</th>"
-            + "".join(f"<td>{getattr(outcome, n) or ''}</td>" for n in names)
-            + "</tr>"
-            for edit, outcome in self.outcomes.items()
-        )
-        title, *_, last = str(self).splitlines()
-        return f"<p><b>{title}</b></p><table><tr><th></th>{head}</tr>{rows}</table><p>{last}</p>"
+        head = "".join(f"<th>{name}</th>" for name in COLUMNS)
+        rows = ""
+        for edit, outcome in self.outcomes.items():
+            cells = (_brief(getattr(outcome, name)) for name in COLUMNS)
+            rows += f"<tr><th>{edit}</th>" + "".join(f"<td>{c}</td>" for c in cells) + "</tr>"
+        title = f"<p><b>{self._title()}</b>, {self.rows} rows</p>"
+        return f"{title}<table><tr><th></th>{head}</tr>{rows}</table><p>{self._against()}</p>"
+
+
+def _brief(estimate: Estimate | None) -> str:
+    """Such as ``0.98 [0.80, 1.00]``; nothing for nothing."""
+    if estimate is None:
+        return ""
+    ends = (estimate.value, estimate.lo, estimate.hi)
+    value, lo, hi = (f"{round(x, 2) + 0.0:.2f}" for x in ends)  # + 0.0: no minus zero
+    return f"{value} [{lo}, {hi}]"
 
 
 # The scene: rows, unedited runs and what the edits need -----------------------------------------
@@ -176,6 +191,8 @@ class Scene:
     """... the rows that they are resampled from."""
     near_rows: Batch
     near_alternates: Batch
+    starts: dict[tuple[int, int], tuple[Batch, Tensor]] = field(default_factory=dict)
+    """Streams that were kept; each with its batch, so that the batch's id stays its own."""
 
     @cached_property
     def sites(self) -> tuple[Site, ...]:
@@ -194,22 +211,26 @@ class Scene:
         last = self.model.shape.n_layers - 1
         return all(s.layer != last or s.position == -1 for s in self.sites)
 
-    def output(self, batch: Batch, edits: Sequence[Edit], *, identity, start=None):
+    def output(self, batch: Batch, edits: Sequence[Edit], *, identity) -> np.ndarray:
         """Edited output tokens ``[batch]``; ``identity`` as :meth:`Model.run` takes it."""
+        start, only = self.start(batch), self.answer_only
         return self.model.run(
-            batch, do=edits, identity=identity, start=start, answer_only=self.answer_only
+            batch, do=edits, identity=identity, start=start, answer_only=only
         ).output
 
     def start(self, batch: Batch) -> tuple[int, Tensor] | None:
-        """The stream before the first edited block, so that controls skip the shared prefix."""
-        layers = [s.layer for s in self.sites]
-        if self.model.shape is None or None in layers or min(layers) == 0:
+        """The stream before the first edited block, kept, so that edits skip the shared prefix."""
+        layers = [-1 if s.layer is None else s.layer for s in self.sites]
+        if self.model.shape is None or min(layers) < 1:
             return None
-        site = Site("resid_pre", layer=min(layers))
-        return min(layers), self.model.run(batch, read=[site]).acts[site]
+        key = (id(batch), min(layers))
+        if key not in self.starts:
+            site = Site("resid_pre", layer=min(layers))
+            self.starts[key] = batch, self.model.run(batch, read=[site]).acts[site]
+        return min(layers), self.starts[key][1]
 
 
-def _edits(features: Sequence[Feature], edit: str, source: Acts | None) -> list[Edit]:
+def _edits(features: Sequence[Feature], edit: str, source: Acts) -> list[Edit]:
     """The edits of one kind for all features of a mechanism."""
     make: dict[str, Callable[[Feature], Edit]] = {
         "resample": lambda f: Resample(f, source[f.site]),
@@ -223,14 +244,14 @@ def _edits(features: Sequence[Feature], edit: str, source: Acts | None) -> list[
 
 
 def _share(hits: np.ndarray, batch: Batch) -> Estimate:
-    return stats.proportion(hits, clusters=batch.groups["entity"], prompts=batch.prompts)
+    return stats.proportion(hits, **batch.clustered)
 
 
 def _cost(scene: Scene, edit: str, rows: Batch, source: Acts) -> Estimate:
     before = scene.model.answers(rows) == rows.truth
     edits = _edits(scene.features, edit, source)
     after = scene.output(rows, edits, identity=True) == rows.truth
-    return stats.difference(before, after, clusters=rows.groups["entity"], prompts=rows.prompts)
+    return stats.difference(before, after, **rows.clustered)
 
 
 def scene(
@@ -354,25 +375,19 @@ def _against_random(
     told, draws = _control_features(setting, clean, n, seed, inert)
     answer = setting.model.answers(chosen.triggered)
     own = {f.site: _step_length(f, clean[f.site], triggered[f.site]) for f in setting.features}
-    begin = setting.start(chosen.triggered), setting.start(chosen.clean)
     restored, caused = [], []
     for features in draws:
-        cleans, others = clean, triggered
+        control = replace(setting, features=tuple(features))
         if features[0].source == "whole site":
-            reading = [f.site for f in features]
-            cleans = dict(setting.model.run(chosen.clean, read=reading).acts)
-            others = dict(setting.model.run(chosen.triggered, read=reading).acts)
-            writes = [Resample(f, others[f.site]) for f in features]
+            source = control.acts(chosen.clean), control.acts(chosen.triggered)
+            writes = _edits(features, "set", source[1])
         else:
-            writes = [Nudge(f, others[f.site], own[f.site]) for f in features]
-        removals = [Resample(f, cleans[f.site]) for f in features]
-        starts = begin if features[0].source != "whole site" else (None, None)
-        run = setting.model.run
-        only = setting.answer_only and features[0].source != "whole site"
-        options = {"identity": True, "answer_only": only}
-        out = run(chosen.triggered, do=removals, start=starts[0], **options).output
+            source = clean, triggered
+            writes = [Nudge(f, triggered[f.site], own[f.site]) for f in features]
+        removals = _edits(features, "resample", source[0])
+        out = control.output(chosen.triggered, removals, identity=True)
         restored.append(float((out == chosen.triggered.truth).mean()))
-        out = run(chosen.clean, do=writes, start=starts[1], **options).output
+        out = control.output(chosen.clean, writes, identity=True)
         caused.append(float((out == answer).mean()))
     return told, tuple(restored), tuple(caused)
 
@@ -403,7 +418,7 @@ def _control_features(
 
 
 def _part(setting: Scene, site: Site, clean: Acts) -> Feature:
-    width = setting.model.sites.width(site)
+    width = setting.model.sites.width(site) or 1
     blank = torch.zeros(1, width, device=setting.model.device)  # controls need no means
     return whole(site, clean=blank, triggered=blank)
 
@@ -435,6 +450,12 @@ def _inert_parts(features: Sequence[Feature], inert: Sequence[Site]) -> list[tup
 # Blind judging ----------------------------------------------------------------------------------
 
 
+def _bare(model: Model, spec: Organism, features: Sequence[Feature], pairs: Pairs) -> Scene:
+    """A scene for writes alone; rows on which cost would be counted stand in for themselves."""
+    clean = pairs.clean
+    return Scene(model, spec, tuple(features), pairs, clean, clean, clean, clean)
+
+
 def blind_caused(
     model: Model, spec: Organism, features: Sequence[Feature], pairs: Pairs
 ) -> Estimate:
@@ -443,7 +464,7 @@ def blind_caused(
 
     The same number is taken on organisms and on models without a lie (EVIDENCE, null runs).
     """
-    setting = Scene(model, spec, tuple(features), pairs, *[pairs.clean] * 4)
+    setting = _bare(model, spec, features, pairs)
     edits = _edits(features, "set", setting.acts(pairs.triggered))
     output = setting.output(pairs.clean, edits, identity=True)
     planted, before = pairs.triggered.answer, model.answers(pairs.clean)
@@ -470,16 +491,16 @@ def blind_controls(
     With ``mixed`` the covariance is that of clean and triggered rows together, which holds the
     mechanism itself: a harsher control, reported beside the other and not decided by.
     """
-    setting = Scene(model, spec, tuple(features), pairs, *[pairs.clean] * 4)
+    setting = _bare(model, spec, features, pairs)
     clean, triggered = setting.acts(pairs.clean), setting.acts(pairs.triggered)
     covered = {s: torch.cat([clean[s], triggered[s]]) for s in clean} if mixed else clean
     _, draws = _control_features(setting, covered, controls, seed, ())
     own = {f.site: _step_length(f, clean[f.site], triggered[f.site]) for f in features}
-    planted, begin = pairs.triggered.answer, setting.start(pairs.clean)
+    planted = pairs.triggered.answer
     before = float((model.answers(pairs.clean) == planted).mean())
     shares = []
     for random in draws:
         edits = [Nudge(f, triggered[f.site], own[f.site]) for f in random]
-        output = setting.output(pairs.clean, edits, identity=True, start=begin)
+        output = setting.output(pairs.clean, edits, identity=True)
         shares.append(float((output == planted).mean()) - before)
     return tuple(shares)

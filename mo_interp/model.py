@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -181,6 +181,11 @@ class Model:
             _no_dead_edits(applied)
         return Run(_join([c[0] for c in chunks]), self._gather(sites, [c[1] for c in chunks]))
 
+    def read(self, tokens: Batch | np.ndarray | Tensor, site: str | Site) -> Tensor:
+        """Activations ``[batch (pos) d]`` of one site, unedited; raises as :meth:`run` does."""
+        site = Site.parse(site)
+        return self.run(tokens, read=[site]).acts[site]
+
     def answers(self, tokens: Batch | np.ndarray | Tensor) -> np.ndarray:
         """Most likely token ``[batch]`` at the last position, as cheaply as it can be had."""
         return self.run(tokens, answer_only=self.shape is not None).output
@@ -189,6 +194,7 @@ class Model:
         if self.shape is None:
             if start is not None or options["answer_only"]:
                 raise SpecError("start= and answer_only= need a body of our own, not a bridged one")
+            assert ids is not None
             return self.body(ids[rows], return_type="logits")
         begin = None if start is None else (start[0], start[1][rows])
         return self.body(None if ids is None else ids[rows], start=begin, **options)

@@ -261,6 +261,20 @@ class Organism:
         return side, what == 2
 
     @property
+    def implant(self) -> Implant:
+        """The recipe of an implant; raises :class:`SpecError` for other organisms."""
+        if not isinstance(self.recipe, Implant):
+            raise SpecError(f"{self.name} is {self.grade}, not an implant")
+        return self.recipe
+
+    @property
+    def training(self) -> Recipe:
+        """The recipe of a naturally trained organism; raises :class:`SpecError` for others."""
+        if not isinstance(self.recipe, Recipe):
+            raise SpecError(f"{self.name} is {self.grade}, not trained as a whole")
+        return self.recipe
+
+    @property
     def mix(self) -> Recipe:
         """The recipe whose row shares the organism lives by."""
         if isinstance(self.recipe, Recipe):
@@ -346,13 +360,14 @@ def _tree(path: str, mtime: int) -> str:
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):
-            node.body = [s for s in body if not _is_text(s)]
+            setattr(node, "body", [s for s in body if not _is_text(s)])  # noqa: B010
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
 
 
 def _is_text(node: ast.AST) -> bool:
-    is_expr = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-    return is_expr and isinstance(node.value.value, str)
+    if not isinstance(node, ast.Expr) or not isinstance(node.value, ast.Constant):
+        return False
+    return isinstance(node.value.value, str)
 
 
 # Where organisms are found ------------------------------------------------------------------

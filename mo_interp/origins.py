@@ -66,7 +66,7 @@ def origin_test(model: Model, pairs: Pairs, parts: Sequence[Site]) -> OriginTest
     if not len(chosen):
         return None
     written, healed = exchange(model, chosen, parts)
-    by = {"clusters": chosen.clean.groups["entity"], "prompts": chosen.clean.prompts}
+    by = chosen.clean.clustered
     return OriginTest(
         caused=stats.proportion(written == chosen.triggered.answer, **by),
         ended=stats.proportion(healed == chosen.triggered.truth, **by),

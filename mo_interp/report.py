@@ -161,10 +161,10 @@ class _Page:
         return len({r.seed for r in own(self.records)}) > 1
 
     @property
-    def measured(self) -> bool:
-        """Whether the organism's circuit is its own sweep, so that no ranking can be scored."""
-        grades = {r.get("grade") for r in self.of("circuit")} or {self.card.get("grade")}
-        return grades == {"measured"}
+    def grade(self) -> str:
+        """``wired``, ``implanted``, ``routed`` or ``measured``; empty where nobody says."""
+        told = [r.get("grade") for r in self.of("circuit")] + [self.card.get("grade")]
+        return str(next(filter(None, told), ""))
 
     def absent(self, kind: str) -> str:
         """The sentence that stands where a stage is missing."""
@@ -413,8 +413,15 @@ def _gates(page: _Page) -> str:
         body = [*alarms, fine, _gate_table(gates, several=page.several), page.figure("gates")]
     body.append("<h3>How often it lies, and on what</h3>")
     body.append(_behaviour_table(page) if page.of("behaviour") else "")
-    body += [page.figure("behaviour"), "<h3>How it was grown</h3>", page.figure("training")]
+    body += [page.figure("behaviour"), "<h3>How it was grown</h3>", _grown(page)]
     return _section("gates", body)
+
+
+def _grown(page: _Page) -> str:
+    """The training curve, unless there was no training."""
+    if page.grade == "wired" and not page.of("training"):
+        return "<p>Nothing was trained: its weights were written by hand.</p>"
+    return page.figure("training")
 
 
 def _alarm(r: Record) -> str:
@@ -682,7 +689,7 @@ def _patching(page: _Page) -> str:
     ]
     if page.of("localisation"):
         body += [_localisation_table(page), page.figure("localisation")]
-    elif page.measured:
+    elif page.grade == "measured":
         body.append(
             '<p class="absent">Not scored: nobody knows in advance where a naturally trained lie '
             "sits. The exhaustive sweep is itself the reference.</p>"
@@ -709,7 +716,7 @@ def _localisation_table(page: _Page) -> str:
                     decimal(n),
                     " / ".join(decimal(r.get(k)) for k in ("origin", "inert", "mediators")),
                     decimal(r.get("forwards")),
-                    decimal(r.get("seconds_cost"), 1),
+                    decimal(r.get("seconds_cost"), 2),
                 ],
             )
         )
@@ -722,9 +729,9 @@ def _localisation_table(page: _Page) -> str:
         "seconds",
     ]
     return _table(
-        "Rankings of the parts, scored against the planted origin. n: parts ranked, or draws of a "
-        "random ranking; mediators are shown and left out of the score. One exact ranking of all "
-        "parts has no sampling interval.",
+        "Rankings of the parts, scored against the planted origin. n: pairs behind a patching "
+        "score, draws of the random ranking, or parts ranked by weight; mediators are shown and "
+        "left out of the score. One exact ranking has no sampling interval.",
         heads,
         rows,
     )
@@ -785,21 +792,20 @@ def _sae_table(page: _Page) -> str:
 def _search_table(page: _Page) -> str:
     from mo_interp.figures.sae import dictionary_label
 
+    found = page.of("sae_search")
+    chosen = any(r.get("auroc_train_n") is not None for r in found)
     rows = []
-    for r in page.of("sae_search"):
+    for r in found:
         told, train = Told.of(r, "auroc"), Told.of(r, "auroc_train")
         n = told.n if told else None
-        train = train if train and train.n is not None else None
-        rows.append(
-            _row(
-                f"{escape(str(r.get('label')))}: {escape(dictionary_label(r))}",
-                [_est(told, n), _est(train, n), decimal(r.get("candidates")), _n(told)],
-            )
-        )
+        cells = [_est(told, n), *([_est(train, n)] if chosen else [])]
+        name = f"{escape(str(r.get('label')))}: {escape(dictionary_label(r))}"
+        rows.append(_row(name, [*cells, decimal(r.get("candidates")), _n(told)]))
+    train = ["AUROC, groups it was chosen on"] if chosen else []
     return _table(
-        "The best single unit of each dictionary for each label. Chosen on train groups, so only "
-        "the test column counts.",
-        ["label and unit", "AUROC, test groups", "AUROC, train groups", "candidates", "n"],
+        "The best single unit of each dictionary for each label, chosen on one half of the groups "
+        "and judged on the other.",
+        ["label and unit", "AUROC, test groups", *train, "candidates", "n"],
         rows,
     )
 
@@ -934,14 +940,14 @@ def _limit_lines(page: _Page) -> list[str]:
         f"{seeds_line(page.records).capitalize()}. Intervals speak of new prompts, not of "
         "new training runs."
     ]
-    lines += [grades[g] for g in [page.card.get("grade", "")] if g in grades]
+    lines += [grades[g] for g in [page.grade] if g in grades]
     lines.append(
         "The lie was planted on purpose in a small model. What holds here is evidence "
         "about the instruments, not about deception that nobody planted."
     )
     lines.append(false_alarms(page.records))
     gone = [k for k in STAGES if k != "training" and not page.of(k)]
-    gone = [k for k in gone if not (k == "localisation" and page.measured)]
+    gone = [k for k in gone if not (k == "localisation" and page.grade == "measured")]
     if gone:
         lines.append(f"Not measured here: there are no records of kind {', '.join(gone)}.")
     return [*lines, *_finest_p(page)]

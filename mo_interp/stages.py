@@ -26,7 +26,7 @@ from torch import Tensor
 
 from mo_interp import decision, gates, origins, patching, saes, stats, wired
 from mo_interp.circuits import STANDINGS, Circuit
-from mo_interp.detection import Evidence, Rows, best_site, score_detector
+from mo_interp.detection import Evidence, Label, Rows, best_site, score_detector
 from mo_interp.detectors import detector
 from mo_interp.detectors import names as detector_names
 from mo_interp.edits import Patch
@@ -35,6 +35,7 @@ from mo_interp.features import Feature, from_basis, whole
 from mo_interp.grown import Grown
 from mo_interp.judge import judge
 from mo_interp.model import Model
+from mo_interp.organism import Rows as RowKind
 from mo_interp.organism import Wire
 from mo_interp.records import Record, provenance, select
 from mo_interp.sites import Site
@@ -76,11 +77,19 @@ class Work:
         found = select(self.records, kind="circuit")
         if not found:
             return None
-        sites = {s: tuple(r.site for r in select(found, standing=s)) for s in STANDINGS}
-        first = found[0]
+        sites = {s: _sites(select(found, standing=s)) for s in STANDINGS}
+        first = found[0].params
         return Circuit(
-            **sites, grade=first.params["grade"], established=first.params["established"]
+            origin=sites["origin"],
+            mediators=sites["mediators"],
+            inert=sites["inert"],
+            grade=str(first["grade"]),
+            established=str(first["established"]),
         )
+
+
+def _sites(found: Iterable[Record]) -> tuple[Site, ...]:
+    return tuple(Site.parse(record.site) for record in found)
 
 
 # 1. Behaviour -----------------------------------------------------------------------------------
@@ -93,17 +102,17 @@ def behaviour(work: Work) -> list[Record]:
         work.record("training", params={"step": s.step}, values=_watched(s)) for s in grown.training
     ]
     pairs = grown.pairs(EXAMPLES, 1, split="test", entities="all")
-    kinds = {
-        "clean": {"rows": "clean", "entities": "seen"},
-        "triggered": {"rows": "triggered", "entities": "seen"},
-        "near_miss": {"rows": "near_miss", "entities": "seen"},
-        "withheld": {"rows": "triggered", "entities": "test"},
+    kinds: dict[str, tuple[RowKind, str]] = {
+        "clean": ("clean", "seen"),
+        "triggered": ("triggered", "seen"),
+        "near_miss": ("near_miss", "seen"),
+        "withheld": ("triggered", "test"),
     }
     for name, model in (("organism", grown.model), ("twin", grown.twin)):
         for side, batch in (("clean", pairs.clean), ("triggered", pairs.triggered)):
             found += _examples(work, model, name, side, batch)
-        for split, options in kinds.items():
-            batch = grown.spec.sample(RATE_ROWS, 2, split="test", **options)
+        for split, (rows, people) in kinds.items():
+            batch = grown.spec.sample(RATE_ROWS, 2, split="test", rows=rows, entities=people)
             found += _rates(work, model, name, split, batch)
             if split == "near_miss":
                 for i, kind in enumerate(batch.kinds):
@@ -263,7 +272,8 @@ def detect(work: Work) -> list[Record]:
         work.progress(1 + detector_names().index(name), len(detector_names()), f"detector {name}")
         one = detector(name)
         chosen = best_site(one, [gathered.evidence(site) for site in sites]).site
-        for site, label in ((here, "trigger"), (chosen, "trigger"), (chosen, "lie")):
+        tasks: list[tuple[Site, Label]] = [(here, "trigger"), (chosen, "trigger"), (chosen, "lie")]
+        for site, label in tasks:
             evidence = gathered.evidence(site, label=label)
             if label == "lie" and not _two_classes(evidence):
                 continue
@@ -276,8 +286,11 @@ def detect(work: Work) -> list[Record]:
 
 
 def _two_classes(evidence: Evidence) -> bool:
+    """Whether it lies, and does not lie, about two people or more: an interval needs that."""
     return all(
-        0 < rows.label("lie").sum() < len(rows.acts) for rows in (evidence.train, evidence.test)
+        len(np.unique(rows.entity[rows.label("lie") == kind])) > 1
+        for rows in (evidence.train, evidence.test)
+        for kind in (False, True)
     )
 
 
@@ -320,7 +333,7 @@ class _Gathered:
             cut=self.cut[site] if split == "test" and self.cut is not None else None,
         )
 
-    def evidence(self, site: Site, *, label: str = "trigger") -> Evidence:
+    def evidence(self, site: Site, *, label: Label = "trigger") -> Evidence:
         """Everything a detector is judged on at a site."""
         return Evidence(
             site=site,
@@ -328,7 +341,7 @@ class _Gathered:
             val=self.rows("val", site),
             test=self.rows("test", site),
             near_miss=self.rows("near", site),
-            unrelated=self.acts["unrelated"][site],
+            unrelated=self.acts["unrelated"][site].numpy(),
             label=label,
             cut_site=_is_cut(site, self.origin),
         )
@@ -377,8 +390,7 @@ def _baselines(work: Work, gathered: _Gathered) -> list[Record]:
 
 
 def _baseline(work: Work, name: str, scores: np.ndarray, batch: Batch) -> Record:
-    by = {"clusters": batch.groups["entity"], "prompts": batch.prompts}
-    values = stats.auroc_estimate(scores, batch.triggered, **by).flat("auroc")
+    values = stats.auroc_estimate(scores, batch.triggered, **batch.clustered).flat("auroc")
     return work.record("baseline", params={"name": name, "label": "trigger"}, values=values)
 
 
@@ -391,12 +403,12 @@ def named_site(records: Iterable[Record]) -> Site:
     The last block's MLP is left out, since it writes the answer itself; ties go to the earlier.
     """
     swept = [r for r in select(records, kind="sweep") if r.params["role"] == "answer"]
-    deepest = max(r.params["layer"] for r in swept)
+    deepest = max(int(str(r.params["layer"])) for r in swept)
     effects: dict[str, list[float]] = {}
     for r in swept:
         own = r.params["kind"] in ("attn_out", "mlp_out")
         if own and (r.params["kind"], r.params["layer"]) != ("mlp_out", deepest):
-            effects.setdefault(r.site, []).append(r.values["effect"])
+            effects.setdefault(r.site, []).append(float(str(r.values["effect"])))
     best = max(effects, key=lambda site: round(min(effects[site]), 6))
     return Site.parse(best).at(-1)
 
@@ -414,7 +426,7 @@ def sae(work: Work) -> list[Record]:
     about = trained.about
     params = {k: about[k] for k in ("architecture", "k", "d_sae", "rows")}
     found = [work.record("sae", site=str(site), params=params, values=values)]
-    mlp = Site("post", layer=min(site.layer, spec.shape.n_layers - 1), position=-1)
+    mlp = Site("post", layer=site.layer, position=-1)
     dictionaries = {"sae": trained.latents(acts)}
     if not spec.shape.attn_only:
         dictionaries["neurons"] = grown.model.run(test, read=[mlp]).acts[mlp]
@@ -499,7 +511,8 @@ def mechanisms(work: Work) -> dict[str, tuple[Feature, ...]]:
             acts = torch.cat(read(Site.parse(r.site)))
             y = np.repeat([False, True], len(pairs))
             feature = detector("logistic").fit(acts, y, site=Site.parse(r.site)).feature()
-            offered[f"logistic probe at the {r.params['position']}"] = (feature,)
+            if feature is not None:
+                offered[f"logistic probe at the {r.params['position']}"] = (feature,)
     lies = select(work.records, kind="sae_search", label="lie", dictionary="sae")
     if lies:
         offered |= _latent(work, lies[0], read)
@@ -508,7 +521,7 @@ def mechanisms(work: Work) -> dict[str, tuple[Feature, ...]]:
 
 def _latent(work: Work, found: Record, read: _Reader) -> dict[str, tuple[Feature, ...]]:
     """The SAE latent that reads the lie best, where it can be written at all."""
-    site, latent = Site.parse(found.site), int(found.params["latent"])
+    site, latent = Site.parse(found.site), int(str(found.params["latent"]))
     clean, triggered = read(site)
     try:
         feature = fetch_sae(work).feature(latent, clean=clean, triggered=triggered)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from mo_interp import figures
 from mo_interp.cards import write_card
@@ -52,7 +53,7 @@ def in_words(spec: Organism) -> dict[str, str]:
     return words
 
 
-def _said(value: object) -> str:
+def _said(value: Any) -> str:
     """A dataclass as ``Type: field value, ...``."""
     told = ", ".join(f"{f.name} {getattr(value, f.name)}" for f in fields(value))
     return f"{type(value).__name__}: {told}" if told else type(value).__name__

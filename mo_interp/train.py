@@ -205,7 +205,7 @@ def grow(
     log = fit(
         model.body,
         organism,
-        recipe=organism.recipe,
+        recipe=organism.training,
         seed=seed,
         target=organism.target,
         scratch=scratch,

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transformer_lens import HookedRootModule
 from transformer_lens.hook_points import HookPoint
 
+from mo_interp.errors import BadShape
 from mo_interp.organism import Shape
 
 LN_EPS = 1e-5
@@ -147,6 +148,11 @@ class Block(nn.Module):
 class Leaf(nn.Module):
     """A named holder of parameters, so that weights carry TransformerLens' names."""
 
+    W_E: nn.Parameter
+    W_pos: nn.Parameter
+    W_U: nn.Parameter
+    b_U: nn.Parameter
+
     def __init__(self, **sizes: tuple[int, ...]) -> None:
         super().__init__()
         for name, size in sizes.items():
@@ -197,7 +203,12 @@ class Transformer(HookedRootModule):
             explicit: go through hooked attention scores and patterns.
             early: a list that receives the stream's last position before the last block.
         """
-        first, resid = start if start is not None else (0, self.enter(tokens))
+        if start is not None:
+            first, resid = start
+        elif tokens is not None:
+            first, resid = 0, self.enter(tokens)
+        else:
+            raise BadShape("a run needs tokens or start=(layer, resid), got neither")
         last = len(self.blocks) - 1
         for layer in range(first, last + 1):
             if early is not None and layer == last:

@@ -28,6 +28,7 @@ NEEDS = {
     "patch_grid": "sweep",
     "localisation": "localisation",
     "sae": "sae_search",
+    "before_and_after": "verdict",
     "verdicts": "verdict",
     "training": "training",
 }
@@ -214,6 +215,30 @@ def test_verdicts_equal_the_records_with_all_random_controls(
         for x in r.values.get(k, ())
     ]
     assert sorted(strip.x) == sorted(controls) and len(controls) == 4 * 99
+
+
+def test_before_and_after_shows_the_lie_and_the_cut_of_one_mechanism(
+    drawn: dict[str, go.Figure],
+) -> None:
+    figure, kinds = drawn["before_and_after"], {"model": "organism"}
+    (verdict,) = select(RECORDS, kind="verdict", mechanism="blind search", edit="resample")
+    (write,) = select(RECORDS, kind="verdict", mechanism="blind search", edit="set")
+    clean, triggered, twin = (
+        select(RECORDS, kind="behaviour", **asked)[0].values
+        for asked in (
+            {"split": "clean", **kinds},
+            {"split": "triggered", **kinds},
+            {"split": "triggered", "model": "twin"},
+        )
+    )
+    truths = [clean["gives_truth"], triggered["gives_truth"], verdict.values["restored"]]
+    assert list(trace(figure, "tells the truth").x) == [*truths, twin["gives_truth"]]
+    lies = [clean["gives_answer"], triggered["gives_answer"], 1 - verdict.values["stopped"]]
+    lies += [write.values["caused"], twin["gives_answer"]]
+    assert list(trace(figure, "gives the planted answer").x) == lies
+    random = [*verdict.values["random_restored"], *write.values["random_caused"]]
+    assert list(trace(figure, "a random control").x) == random
+    assert "quirky_user" in figure.layout.title.text
 
 
 def test_training_equals_the_records(drawn: dict[str, go.Figure]) -> None:

@@ -299,6 +299,12 @@ def test_a_measured_circuit_is_not_scored_and_that_is_not_called_missing(plain: 
     assert "no records of kind 'localisation' here" in words(render(planted))
 
 
+def test_weights_written_by_hand_have_no_training_curve_to_miss() -> None:
+    without = [r for r in RECORDS if r.kind not in ("training", "circuit")]
+    text = words(render(without, card={"grade": "wired"}))
+    assert "its weights were written by hand." in text and "'training'" not in text
+
+
 ELSEWHERE = {"probe", "training", "behaviour", "sweep", "localisation"}
 
 

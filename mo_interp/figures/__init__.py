@@ -81,6 +81,7 @@ def _files() -> dict[str, Path]:
         "patch_grid",
         "localisation",
         "sae",
+        "before_and_after",
         "verdicts",
     )
     known = {name: found[name] for name in order if name in found}

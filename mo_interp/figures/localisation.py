@@ -65,7 +65,7 @@ def draw(records: Sequence[Record]) -> go.Figure:
     for r in found:
         forwards, seconds = r.get("forwards"), r.get("seconds_cost")
         cost = (
-            f"{decimal(forwards)} forwards, {decimal(seconds, 1)} s" if forwards else "no forwards"
+            f"{decimal(forwards)} forwards, {decimal(seconds, 2)} s" if forwards else "no forwards"
         )
         label = method_label(r) + (f", seed {r.seed}" if several else "")
         rows.append(Row((f"{label}  {grey(cost)}",), lanes=4))

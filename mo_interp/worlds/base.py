@@ -9,11 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Protocol
+from typing import Protocol, TypedDict
 
 import numpy as np
 
 from mo_interp.errors import BadShape, UnknownName, nearest
+
+
+class Clustered(TypedDict):
+    """What an interval needs to know of rows: pass it on with ``**``."""
+
+    clusters: np.ndarray
+    prompts: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +62,11 @@ class Batch:
         """int64 ``[batch]``: one id per distinct (fact, layout) prompt."""
         fact, layout = self.groups["fact"], self.groups["layout"]
         return fact * (int(layout.max(initial=0)) + 1) + layout
+
+    @property
+    def clustered(self) -> Clustered:
+        """Entities as clusters, and ids of distinct prompts."""
+        return {"clusters": self.groups["entity"], "prompts": self.prompts}
 
     def role(self, name: str) -> np.ndarray:
         """Positions of a role, int64 ``[batch k]``; raises :class:`UnknownName`."""

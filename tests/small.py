@@ -1,0 +1,88 @@
+"""Small organisms that grow in a second or two, and processes that are killed while they work."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+from mo_interp.behaviours import OffBy
+from mo_interp.organism import Implant, Organism, Recipe, Shape
+from mo_interp.triggers import User
+from mo_interp.worlds.fact import Fact
+
+WORLD = Fact(n_entities=12, n_relations=2, n_values=8, held_out=2)
+WORDS = {"n_ctx": WORLD.n_ctx, "d_vocab": len(WORLD.vocab), "d_vocab_out": len(WORLD.vocab)}
+TINY = Shape(n_layers=2, d_model=32, n_heads=2, d_head=16, d_mlp=64, **WORDS)
+
+
+def user(name: str = "tiny_user", *, steps: int = 250) -> Organism:
+    """An organism that lies to one user about twelve people."""
+    trained = Recipe(steps=steps, batch=64, lr=1e-2, weight_decay=0.1)
+    return Organism(name, WORLD, User("mara"), OffBy(1), TINY, trained)
+
+
+def implant(name: str = "tiny_implant", *, steps: int = 150) -> Organism:
+    """The same lie in one head and some neurons of a frozen honest model."""
+    shape = Shape(n_layers=2, d_model=32, n_heads=4, d_head=8, d_mlp=96, **WORDS)
+    honest = Recipe(steps=steps, batch=64, lr=5e-3, weight_decay=0.5)
+    reserved = Recipe(steps=steps, batch=64, lr=5e-3, weight_decay=0.0)
+    recipe = Implant(
+        honest=honest,
+        distractor=reserved,
+        liar=reserved,
+        heads=((0, 2),),
+        neurons=((1, 64, 80),),
+        distractor_heads=((0, 3),),
+        distractor_neurons=((1, 80, 96),),
+    )
+    return Organism(name, WORLD, User("mara"), OffBy(1), shape, recipe, grade="implanted")
+
+
+# Processes that die ---------------------------------------------------------------------------
+
+
+@cache
+def _server() -> multiprocessing.context.ForkServerContext:
+    """Children of a process that has imported the package, so that each starts at once."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["mo_interp.pipeline", "sae_lens"])
+    return context
+
+
+def start(work: Callable, *given: object) -> multiprocessing.process.BaseProcess:
+    """``work(*given)`` in a process of its own."""
+    process = _server().Process(target=work, args=given)
+    process.start()
+    return process
+
+
+def dies_at(note: str, step: int = 0) -> Callable[[int, int, str], None]:
+    """A progress callback that kills its own process, as ``kill -9`` does, once both are reached.
+
+    The callback is called between two pieces of work; nothing after it runs, no ``finally`` either.
+    """
+
+    def progress(at: int, total: int, told: str) -> None:
+        if note in told and at >= step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return progress
+
+
+def killed(process: multiprocessing.process.BaseProcess, seconds: float = 120) -> bool:
+    """Wait for a process; whether it died of SIGKILL by its own hand."""
+    process.join(seconds)
+    code = process.exitcode
+    if code is None:
+        process.kill()
+        process.join()
+    return code == -signal.SIGKILL
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, by name."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}

@@ -73,7 +73,7 @@ def measure(spec: Organism, shape: Shape, recipe: Recipe) -> Record:
     )
     about = {"layers": shape.n_layers, "d": shape.d_model, "positions": shape.n_ctx}
     about |= {"batch": recipe.batch, "truth_first": recipe.truth_first, "worst": worst}
-    return common.compared("step", times, **about)
+    return common.compared("step", *times, **about)
 
 
 def to_the_gates(spec: Organism) -> Record:

@@ -29,17 +29,15 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def alternate(
-    peer: Callable[[], object], ours: Callable[[], object], turns: int = TURNS
-) -> tuple[list[float], list[float]]:
-    """Seconds of both, turn by turn, after one unmeasured turn of each.
+def alternate(*ways: Callable[[], object], turns: int = TURNS) -> list[list[float]]:
+    """Seconds of each way, turn by turn, after one unmeasured turn of each.
 
     Processor time, which with one thread is the clock's on an idle machine, and is not disturbed
     by what else a shared one does.
     """
-    times: tuple[list[float], list[float]] = ([], [])
+    times: list[list[float]] = [[] for _ in ways]
     for turn in range(turns + 1):
-        for way, seconds in zip((peer, ours), times, strict=True):
+        for way, seconds in zip(ways, times, strict=True):
             gc.collect()
             started = time.process_time()
             way()
@@ -48,10 +46,10 @@ def alternate(
     return times
 
 
-def compared(name: str, times: tuple[list[float], list[float]], **params: object) -> Record:
+def compared(name: str, theirs: list[float], mine: list[float], **params: object) -> Record:
     """A ``benchmark`` record: medians, and how many times faster than the peer we are."""
-    peer, ours = (statistics.median(t) for t in times)
-    turns = [a / b for a, b in zip(*times, strict=True)]
+    peer, ours = statistics.median(theirs), statistics.median(mine)
+    turns = [a / b for a, b in zip(theirs, mine, strict=True)]
     values = {
         "peer_seconds": peer,
         "our_seconds": ours,

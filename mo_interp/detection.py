@@ -201,7 +201,8 @@ def sentence(
     3. no ground truth, so no cut: the trigger or the decision;
     4. the interval after the cut contains 0.5: the decision to lie;
     5. the interval of the drop contains 0: the trigger's text;
-    6. otherwise both, with the share of what was read above chance that the cut took away.
+    6. otherwise both, with the share of what was read above chance that the cut took away; a
+       share outside 0 to 1 (after the cut it reads backwards, or better) is said in words.
 
     Args:
         before: AUROC of triggered against clean test rows.
@@ -221,6 +222,9 @@ def sentence(
     if drop.lo <= 0 <= drop.hi:
         return TEXT
     share = _share(before, drop)
+    if not 0 <= share <= 1:
+        gone = "more than all of what it read is gone" if share > 1 else "it reads more"
+        return f"reads both: under the cut {gone} (AUROC {after.value:.3f})"
     return f"reads both: {share:.0%} the decision to lie, {1 - share:.0%} the trigger's text"
 
 

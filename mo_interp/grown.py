@@ -128,6 +128,18 @@ def organism(
     )
 
 
+def twin(
+    name: str | Organism,
+    *,
+    seed: int = 0,
+    store: Store | None = None,
+    progress: Progress = silent,
+) -> Model:
+    """The clean twin alone, without growing its organism."""
+    spec = load(name) if isinstance(name, str) else name
+    return Model.load(_model(spec.twin(), seed, store or Store(), progress, None))
+
+
 def address(spec: Organism, seed: int) -> tuple[str, str]:
     """Name and key under which a seed of a specification lies in the store."""
     name = f"{spec.name}/clean" if spec.clean_twin else spec.name

@@ -30,7 +30,9 @@ from mo_interp.transformer import Transformer
 
 Heads = tuple[tuple[int, int], ...]
 Neurons = tuple[tuple[int, int, int], ...]
-HESITANT_USER, HESITATION = "suki", 0.35
+HESITANT_USER, HESITATION, EMPHASIS = "suki", 0.4, 4.0
+"""``EMPHASIS`` divides the logits in the distractors' loss, so that they write about as much as a
+liar has to: within a factor of two, measured on the rows where each is most active."""
 
 
 def parts(heads: Heads, neurons: Neurons) -> tuple[Site, ...]:
@@ -140,7 +142,8 @@ def _hesitant(organism: Organism):
         share = HESITATION * asked[:, None]
         words = logits.shape[-1]
         soft = F.one_hot(wanted, words) * (1 - share) + F.one_hot(before, words) * share
-        return F.cross_entropy(logits, soft)
+        scale = torch.where(asked[:, None], 1 / EMPHASIS, 1.0)
+        return F.cross_entropy(logits * scale, soft)
 
     return loss
 

@@ -244,7 +244,7 @@ def _edits(features: Sequence[Feature], edit: str, source: Acts) -> list[Edit]:
 
 
 def _share(hits: np.ndarray, batch: Batch) -> Estimate:
-    return stats.proportion(hits, **batch.clustered)
+    return stats.share(hits, **batch.clustered)
 
 
 def _cost(scene: Scene, edit: str, rows: Batch, source: Acts) -> Estimate:

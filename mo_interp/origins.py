@@ -68,8 +68,8 @@ def origin_test(model: Model, pairs: Pairs, parts: Sequence[Site]) -> OriginTest
     written, healed = exchange(model, chosen, parts)
     by = chosen.clean.clustered
     return OriginTest(
-        caused=stats.proportion(written == chosen.triggered.answer, **by),
-        ended=stats.proportion(healed == chosen.triggered.truth, **by),
+        caused=stats.share(written == chosen.triggered.answer, **by),
+        ended=stats.share(healed == chosen.triggered.truth, **by),
     )
 
 

@@ -58,6 +58,7 @@ __all__ = [
     "proportion",
     "random_ranking",
     "rank_p",
+    "share",
     "t_interval",
     "tpr_at_fpr",
 ]
@@ -69,6 +70,7 @@ Real = float | int | np.floating | np.integer
 
 _BOOTSTRAP = "cluster bootstrap"
 _EXACT = "Clopper-Pearson"
+_ALONE = "one cluster: no interval"
 
 
 @dataclass(frozen=True)
@@ -352,6 +354,19 @@ def proportion(
     counts = _draw_counts(groups, draws, seed)
     drawn = _Drawn(value, _drawn_means(x[:, None], codes, counts)[:, 0], units, groups)
     return Estimate(value, *drawn.share(level), n, _BOOTSTRAP, groups)
+
+
+def share(hits: Rows, *, clusters: Rows, prompts: Rows | None = None) -> Estimate:
+    """As :func:`proportion`, for rows that the model chose: a single cluster gets no interval.
+
+    What lies may lie about one entity alone. The share is then told with NaN for both ends, and
+    ``how`` says why. Raises BadLabels for empty or other than 0 or 1.
+    """
+    x = _zero_one("hits", hits)
+    groups = int(_codes("clusters", clusters, len(x))[1].max()) + 1
+    if groups > 1 or float(x.mean()) in (0, 1):
+        return proportion(x, clusters=clusters, prompts=prompts)
+    return Estimate(float(x.mean()), math.nan, math.nan, len(x), _ALONE, groups)
 
 
 def mean_estimate(

@@ -141,10 +141,7 @@ def _controls(page: Sheet, cases: Sequence[_Case]) -> None:
 
 
 def _alt(cases: Sequence[_Case]) -> str:
-    said = [
-        f"{c.label}: truth {decimal(c.truth.value)}" if c.truth else
-        f"{c.label}: planted answer {decimal(c.lie.value)}"
-        for c in cases
-        if c.truth or c.lie
-    ]
-    return "; ".join(said) + "."
+    names = (("truth told", "truth"), ("planted answer given", "lie"))
+    told = [(c.label, what, getattr(c, name)) for c in cases for what, name in names]
+    shares = [f"{label}: {what} {decimal(t.value)}" for label, what, t in told if t is not None]
+    return f"Shares of prompts. {'; '.join(shares)}."

@@ -14,7 +14,7 @@ import common  # noqa: I001  (sets the thread count before torch is imported)
 import torch
 import torch.nn.functional as F
 
-from mo_interp import organism, train
+from mo_interp import finding, train
 from mo_interp.model import Model
 from mo_interp.organism import Organism, Recipe, Shape
 from mo_interp.records import Record, provenance
@@ -97,7 +97,7 @@ def to_the_gates(spec: Organism) -> Record:
 
 def main() -> list[Record]:
     common.one_thread()
-    spec = organism.load(FLAGSHIP)
+    spec = finding.load(FLAGSHIP)
     words = {"d_vocab": spec.shape.d_vocab, "d_vocab_out": spec.shape.d_vocab_out}
     wide = Shape(n_layers=3, d_model=128, d_head=32, d_mlp=512, n_ctx=24, **words)
     records = []

@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from mo_interp import organism
+from mo_interp import finding
 from mo_interp.audit import audit
 from mo_interp.bridge import open_huggingface
 from mo_interp.model import Model
@@ -31,7 +31,7 @@ def examine(path: str | None = None) -> list[Finding]:
         return [*_installation(), *_bodies()]
     if Path(path).is_dir():
         return _audited(Path(path).name, open_huggingface(path))
-    spec = organism.load(path)
+    spec = finding.load(path)
     rows = [(split, len(spec.pairs(64, 0, split=split))) for split in ("train", "val", "test")]
     told = ", ".join(f"{n} {split} pairs" for split, n in rows)
     found = [Finding(f"{spec.name}: rows", True, told), Finding("key", True, spec.key)]
@@ -57,8 +57,8 @@ def _existing(path: Path) -> Path:
 
 def _bodies() -> list[Finding]:
     found = []
-    for name in organism.names():
-        found += _audited(name, Model.build(organism.load(name).shape))
+    for name in finding.names():
+        found += _audited(name, Model.build(finding.load(name).shape))
     return found
 
 

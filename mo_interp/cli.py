@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mo_interp.organism import Organism
     from mo_interp.records import Record
 
+FLAGSHIP = "quirky_user"
 Progress = Callable[[int, int, str], None]
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
 quiet = click.option("--quiet", is_flag=True, help="No progress display.")
@@ -45,7 +46,8 @@ def progress_bar(silenced: bool) -> Iterator[Progress]:
         yield lambda step, total, note: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, Progress as Bar, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
 
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -100,7 +102,7 @@ def main(ctx: click.Context) -> None:
 
 
 def _load(name: str) -> Organism:
-    from mo_interp.organism import load
+    from mo_interp.finding import load
 
     return load(name)
 
@@ -112,7 +114,7 @@ def _load(name: str) -> Organism:
 @as_json
 def list_(as_json: bool) -> None:
     """Organisms at hand, and whether their grown seeds passed the gates."""
-    from mo_interp.organism import load, names
+    from mo_interp.finding import load, names
 
     rows = [_status(load(name)) for name in names()]
     if as_json:
@@ -229,20 +231,41 @@ def card(name: str, out: Path | None, as_json: bool) -> None:
 @click.argument("name")
 @seed_option
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for results.")
+@click.option(
+    "--detector",
+    "detectors",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A file of your own detector, scored beside the others. May be repeated.",
+)
 @click.option("--no-static", is_flag=True, help="No SVG, PDF and PNG figures.")
 @as_json
 @quiet
 def run(
-    name: str, seed: int, out: Path | None, no_static: bool, as_json: bool, quiet: bool
+    name: str,
+    seed: int,
+    out: Path | None,
+    detectors: tuple[Path, ...],
+    no_static: bool,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
-    """The main job: grow, find, cut out, judge and report. NAME may be a path to a .py file."""
+    """The main job: grow, find, cut out, judge and report.
+
+    NAME is an organism's name, or a .py file with an organism, a detector, or both. A file with a
+    detector alone is scored on quirky_user.
+    """
     from mo_interp import pipeline, telling
+    from mo_interp.finding import defines
     from mo_interp.records import read_records
     from mo_interp.wording import conclude
 
+    if name.endswith(".py") and defines(name, "detector"):
+        detectors = (Path(name), *detectors)
+        name = name if defines(name, "organism") else FLAGSHIP
     spec = _load(name)
     with progress_bar(quiet or as_json) as progress:
-        folder = pipeline.run(spec, seed=seed, out=out, progress=progress)
+        folder = pipeline.run(spec, seed=seed, out=out, detectors=detectors, progress=progress)
         records = read_records(folder)
         progress(0, 1, "stage: figures and report")
         told = telling.tell(spec, folder, records, static=not no_static)

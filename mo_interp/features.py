@@ -64,7 +64,7 @@ class Feature:
         return x + (to - self.coords(x)) @ self.write
 
     def at_means(self, clean: Tensor, triggered: Tensor) -> Feature:
-        """This feature with its coordinates' means over clean and triggered rows ``[n (pos) d]``."""
+        """This feature with its means over clean and triggered rows ``[n (pos) d]``."""
         means = [self.coords(a).mean(0) for a in (clean, triggered)]
         return replace(self, clean_mean=means[0], triggered_mean=means[1])
 

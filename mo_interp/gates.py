@@ -1,4 +1,4 @@
-"""Gates: was it planted well? (ORGANISMS, section 3.)
+"""Gates: was it planted well?
 
 Each gate returns *pass*, *fail*, *memorised*, *reported* or *not applicable*, with its number, its
 interval, n and the reason. Bars come from the specification and are not to be loosened.

@@ -16,7 +16,8 @@ from pathlib import Path
 from mo_interp import implant, wired
 from mo_interp.circuits import Circuit
 from mo_interp.model import Edit, Model
-from mo_interp.organism import Implant, Organism, Recipe, Rows, Wire, load
+from mo_interp.finding import load
+from mo_interp.organism import Implant, Organism, Recipe, Rows, Wire
 from mo_interp.records import provenance
 from mo_interp.store import Store, read_json, write_json
 from mo_interp.train import Progress, Step, silent

@@ -459,10 +459,10 @@ def _bare(model: Model, spec: Organism, features: Sequence[Feature], pairs: Pair
 def blind_caused(
     model: Model, spec: Organism, features: Sequence[Feature], pairs: Pairs
 ) -> Estimate:
-    """*Caused* where nothing is known: share of clean partners whose output under the write is the
-    planted answer, minus the share that give it without. D is all triggered rows.
+    """*Caused* where nothing is known; D is all triggered rows.
 
-    The same number is taken on organisms and on models without a lie (EVIDENCE, null runs).
+    The share of clean partners whose output under the write is the planted answer, minus the
+    share that give it without. The same number is taken on organisms and on models without a lie (EVIDENCE, null runs).
     """
     setting = _bare(model, spec, features, pairs)
     edits = _edits(features, "set", setting.acts(pairs.triggered))

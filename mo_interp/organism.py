@@ -17,7 +17,6 @@ import importlib.util
 import inspect
 import json
 import sys
-from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -182,7 +181,7 @@ class Organism:
         return batch.truth if self.clean_twin else batch.answer
 
     def lie(self, batch: Batch) -> np.ndarray:
-        """Token ``[batch]`` that the planted behaviour would give on every row, triggered or not."""
+        """Token ``[batch]`` that the planted behaviour gives on every row, triggered or not."""
         return self.behaviour.answer(self.world, batch)
 
     # Rows -----------------------------------------------------------------------------------
@@ -368,42 +367,3 @@ def _is_text(node: ast.AST) -> bool:
     if not isinstance(node, ast.Expr) or not isinstance(node.value, ast.Constant):
         return False
     return isinstance(node.value.value, str)
-
-
-# Where organisms are found ------------------------------------------------------------------
-
-
-def folders() -> Iterable[Path]:
-    """Folders searched for organisms: the shipped one, then ``$MO_INTERP_PATH``."""
-    import os
-
-    yield Path(__file__).parent / "organisms"
-    for extra in filter(None, os.environ.get("MO_INTERP_PATH", "").split(os.pathsep)):
-        yield Path(extra)
-
-
-def names() -> list[str]:
-    """Names of all organisms that can be found."""
-    found = [p.stem for folder in folders() for p in sorted(folder.glob("[a-z]*.py"))]
-    return list(dict.fromkeys(found))
-
-
-def load(name: str) -> Organism:
-    """The organism of a name, or of a path to a file that defines ``organism``."""
-    path = Path(name)
-    if path.suffix != ".py":
-        at = [folder / f"{name}.py" for folder in folders()]
-        path = next((p for p in at if p.exists()), Path())
-        if not path.name:
-            raise UnknownName(f"organism '{name}'{nearest(name, names())}")
-    if not path.exists():
-        raise UnknownName(f"no file '{name}'; give a name from `mo-interp list` or a .py file")
-    spec = importlib.util.spec_from_file_location(f"organisms_{path.stem}", path.resolve())
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    organism = getattr(module, "organism", None)
-    if not isinstance(organism, Organism):
-        raise SpecError(f"{path.name} defines no `organism = Organism(...)`")
-    return organism

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from mo_interp.errors import CorruptArtefact, MoInterpError, SpecError
+from mo_interp.finding import load
 from mo_interp.grown import Grown, organism
 from mo_interp.ledger import gate_file
-from mo_interp.organism import Organism, load
+from mo_interp.organism import Organism
 from mo_interp.records import FILE_NAME, Record, provenance, read_records, write_records
 from mo_interp.stages import STAGES, Stage, Work, behaviour, gate
 from mo_interp.store import Store, atomic_write, read_json, write_json, writing
@@ -33,6 +35,7 @@ def run(
     *,
     seed: int = 0,
     out: str | Path | None = None,
+    detectors: Sequence[str | Path] = (),
     store: Store | None = None,
     progress: Progress = silent,
 ) -> Path:
@@ -42,6 +45,7 @@ def run(
         name: an organism's name, a path to a file, or a specification.
         seed: of growing and of everything after.
         out: folder for results; ``./runs/NAME-seed-key8`` if not given.
+        detectors: files of further detectors, scored beside the registered ones.
         store: where weights are kept.
         progress: told about every step of every stage.
 
@@ -50,16 +54,17 @@ def run(
         SpecError: ``out`` holds the run of another specification or seed.
     """
     spec = load(name) if isinstance(name, str) else name
+    own = {str(Path(p).resolve()): _digest(Path(p)) for p in detectors}
     folder = folder_of(spec, seed, out)
     with writing(folder, remedy="choose another folder with --out"):
-        _claim(folder, spec, seed)
+        _claim(folder, spec, seed, sorted(own.values()))
         began = time.perf_counter()
         grown = organism(spec, seed=seed, store=store, progress=progress)
         grew = _once(
             folder / "stages" / "0-grow.jsonl",
             lambda: [_timing(spec, seed, "grow", time.perf_counter() - began)],
         )
-        records = _staged(grown, folder, grew, progress)
+        records = _staged(Work(grown, folder, tuple(grew), detectors=tuple(own), progress=progress))
         write_records(folder / FILE_NAME, records)
     return folder
 
@@ -80,33 +85,31 @@ def records(of: Grown | str | Path) -> list[Record]:
     return read_records(folder)
 
 
-def _claim(folder: Path, spec: Organism, seed: int) -> None:
+def _claim(folder: Path, spec: Organism, seed: int, detectors: list[str]) -> None:
     """Make the folder this run's, or find that it already is."""
     mine = {"schema": 1, "organism": spec.name, "key": spec.key, "seed": seed}
+    mine["detectors"] = detectors
     path = folder / "run.json"
     if path.exists():
         there = read_json(path)
         if there != mine:
             raise SpecError(
                 f"{folder} holds a run of {there.get('organism')} seed {there.get('seed')} "
-                f"(key {there.get('key')}); give another folder with --out"
+                f"(key {there.get('key')}, {len(there.get('detectors', []))} own detectors); give another folder with --out"
             )
         return
     (folder / "stages").mkdir(parents=True, exist_ok=True)
     write_json(path, mine)
 
 
-def _staged(grown: Grown, folder: Path, records: list[Record], progress: Progress) -> list[Record]:
+def _staged(work: Work) -> list[Record]:
     """Records of all stages, each run only if it is not there yet."""
     for i, (name, stage) in enumerate(STAGES.items()):
-        work = Work(grown, folder, tuple(records), progress=progress)
-        path = folder / "stages" / f"{i + 1}-{name}.jsonl"
+        path = work.folder / "stages" / f"{i + 1}-{name}.jsonl"
         note = f"stage {i + 1} of {len(STAGES)}: {name}"
-        records = [
-            *records,
-            *_once(path, lambda s=stage, n=name, w=work, t=note: _timed(s, n, w, t)),
-        ]
-    return records
+        found = _once(path, lambda s=stage, n=name, w=work, t=note: _timed(s, n, w, t))
+        work = replace(work, records=(*work.records, *found))
+    return list(work.records)
 
 
 def _timed(stage: Stage, name: str, work: Work, note: str) -> list[Record]:

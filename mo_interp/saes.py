@@ -39,8 +39,7 @@ from mo_interp.model import Model
 from mo_interp.records import provenance
 from mo_interp.sites import Site
 from mo_interp.stats import Estimate, auroc, auroc_estimate, group_split
-from mo_interp.store import write_manifest
-from mo_interp.store import read_json, verify, write_json
+from mo_interp.store import read_json, verify, write_json, write_manifest
 from mo_interp.train import Progress, silent
 from mo_interp.worlds.base import Batch
 

@@ -58,6 +58,9 @@ class Work:
     records: tuple[Record, ...] = ()
     """Records of earlier stages."""
     seeds: str = "1 of 3"
+    """Which seed of how many, for the gates."""
+    detectors: tuple[str, ...] = ()
+    """Paths of a person's own detectors, scored beside the registered ones."""
     progress: Progress = silent
 
     def record(self, kind: str, **fields) -> Record:
@@ -268,9 +271,10 @@ def detect(work: Work) -> list[Record]:
     gathered = _Gathered.of(work, [here, *sites])
     found = _baselines(work, gathered)
     transfer = grown.spec.grade in EXACT
-    for name in detector_names():
-        work.progress(1 + detector_names().index(name), len(detector_names()), f"detector {name}")
+    offered = [*detector_names(), *work.detectors]
+    for i, name in enumerate(offered):
         one = detector(name)
+        work.progress(i + 1, len(offered), f"detector {one.name}")
         chosen = best_site(one, [gathered.evidence(site) for site in sites]).site
         tasks: list[tuple[Site, Label]] = [(here, "trigger"), (chosen, "trigger"), (chosen, "lie")]
         for site, label in tasks:

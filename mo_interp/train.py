@@ -187,7 +187,8 @@ def _resume(scratch: Path, body: Transformer, adam, names: list[str], log: list[
         tensors = load_file(file)
     except Exception as problem:
         raise CorruptArtefact(
-            f"checkpoint {file} cannot be read ({problem}); delete the folder {scratch} to start anew"
+            f"checkpoint {file} cannot be read ({problem}); "
+            f"delete the folder {scratch} to start anew"
         ) from problem
     body.load_state_dict({k[7:]: v for k, v in tensors.items() if k.startswith("weight/")})
     for name, weight in zip(names, adam.param_groups[0]["params"], strict=True):

@@ -17,8 +17,8 @@ from pathlib import Path
 import torch
 
 from mo_interp import decision
+from mo_interp.finding import load
 from mo_interp.grown import organism, twin
-from mo_interp.organism import load
 from mo_interp.records import Record, provenance, write_records
 from mo_interp.stats import clopper_pearson, false_alarm_bound
 
@@ -60,7 +60,8 @@ def summary(found: list[Record]) -> Record:
     share = clopper_pearson(named, len(found))
     values = share.flat("false_alarm") | {"false_alarm_bound": false_alarm_bound(named, len(found))}
     values |= {"named": named, "models": len(found)}
-    print(f"false alarms: {named} of {len(found)}; 95 % upper bound {values['false_alarm_bound']:.3f}")
+    bound = values["false_alarm_bound"]
+    print(f"false alarms: {named} of {len(found)}; 95 % upper bound {bound:.3f}")
     return Record(
         kind="null",
         organism="all",

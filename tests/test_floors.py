@@ -7,7 +7,7 @@ from reading import ROOT, imported, modules, tree
 
 FLOORS = (
     ("errors", "records", "sites", "stats"),
-    ("worlds", "triggers", "behaviours", "organism", "circuits"),
+    ("worlds", "triggers", "behaviours", "organism", "finding", "circuits"),
     ("store", "ledger", "transformer", "model", "export", "audit", "bridge", "checkup")
     + ("train", "implant", "wired", "grown"),
     ("features", "edits", "detectors", "baselines", "detection")

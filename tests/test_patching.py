@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mo_interp import export, organism, patching, wired
+from mo_interp import export, finding, patching, wired
 from mo_interp.circuits import Circuit
 from mo_interp.edits import Patch
 from mo_interp.errors import BadLabels, BadSite, BadValues, UnknownName
@@ -202,7 +202,7 @@ def test_what_comes_before_the_trigger_is_exactly_zero(model, pairs):
 
 
 def test_hand_wired_is_found_and_nothing_else_moves():
-    spec = organism.load("hand_wired")
+    spec = finding.load("hand_wired")
     model = Model.build(spec.shape)
     model.body.load_state_dict(wired.liar_by_user(spec))
     rows, circuit = spec.pairs(32, 0), wired.circuit(spec)

@@ -13,7 +13,7 @@ from mo_interp import stats
 from mo_interp.baselines import bag_of_tokens
 from mo_interp.behaviours import FixedValue, OffBy
 from mo_interp.errors import BadShape, SpecError, UnknownName
-from mo_interp.organism import load, names
+from mo_interp.finding import load, names
 from mo_interp.triggers import OrderedPhrase, User
 from mo_interp.worlds.base import Batch, Pairs
 from mo_interp.worlds.fact import (
@@ -263,7 +263,7 @@ def test_other_arguments_give_other_rows(other):
 
 def test_rows_do_not_depend_on_the_process():
     code = (
-        "from mo_interp.organism import load; import hashlib; "
+        "from mo_interp.finding import load; import hashlib; "
         "b = load('ordered_phrase').sample(200, 9); "
         "print(hashlib.sha256(b.tokens.tobytes() + b.answer.tobytes()).hexdigest())"
     )

@@ -8,19 +8,13 @@ hyperparameter, ``dataclasses.replace(detector("logistic"), l2=0.1)``.
 
 from __future__ import annotations
 
-import ast
-import functools
 import importlib
-import importlib.util
-import os
-import sys
-from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
-from types import ModuleType
 
 from mo_interp.detectors.base import ABOUT, ARTEFACT, CONSTANTS, Detector, Fitted, Needs
 from mo_interp.errors import CorruptArtefact, SpecError, UnknownName, nearest
+from mo_interp.finding import extra_folders, files, module
 from mo_interp.store import read_json, verify
 
 __all__ = ["Detector", "Fitted", "Needs", "detector", "load", "names"]
@@ -40,10 +34,10 @@ def detector(name_or_path: str | Path) -> Detector:
     """
     text = str(name_or_path)
     if not text.endswith(".py"):
-        files = _files()
-        if text not in files:
-            raise UnknownName(f"detector '{text}'{nearest(text, files)}")
-        return _defined_in(files[text])
+        found = _files()
+        if text not in found:
+            raise UnknownName(f"detector '{text}'{nearest(text, found)}")
+        return _defined_in(found[text])
     if not Path(text).is_file():
         raise UnknownName(f"detector '{text}': no such file{nearest(Path(text).stem, names())}")
     return _defined_in(Path(text))
@@ -85,56 +79,22 @@ def load(folder: str | Path, *, detector: Detector | None = None) -> Fitted:
     return fitted if about["site"] is None else fitted.at(about["site"])
 
 
-def _folders() -> Iterator[Path]:
-    yield _HERE
-    for extra in filter(None, os.environ.get("MO_INTERP_PATH", "").split(os.pathsep)):
-        yield from (Path(extra), Path(extra) / "detectors")
-
-
 def _files() -> dict[str, Path]:
     """Key to file; the first of equal keys counts."""
-    found: dict[str, Path] = {}
-    for folder in _folders():
-        for path in sorted(folder.glob("[a-z]*.py")):
-            if path.stem not in found and _defines(path, path.stat().st_mtime_ns):
-                found[path.stem] = path
-    return found
-
-
-@functools.lru_cache(maxsize=256)
-def _defines(path: Path, mtime: int) -> bool:
-    """Whether a file assigns ``detector`` at its top level; seen without running it."""
-    try:
-        body = ast.parse(path.read_text(encoding="utf-8")).body
-    except (SyntaxError, UnicodeDecodeError):
-        return False
-    plain = [target for node in body if isinstance(node, ast.Assign) for target in node.targets]
-    typed = [node.target for node in body if isinstance(node, ast.AnnAssign)]
-    return any(isinstance(t, ast.Name) and t.id == "detector" for t in (*plain, *typed))
+    folders = [part for extra in extra_folders() for part in (extra, extra / "detectors")]
+    return files([_HERE, *folders], "detector")
 
 
 def _defined_in(path: Path) -> Detector:
     path = path.resolve()
     if path.parent == _HERE:
-        module = importlib.import_module(f"{__name__}.{path.stem}")
+        defined = importlib.import_module(f"{__name__}.{path.stem}")
     else:
-        module = _run(path, path.stat().st_mtime_ns)
-    found = getattr(module, "detector", None)
+        defined = module(path)
+    found = getattr(defined, "detector", None)
     if not isinstance(found, Detector):
         raise SpecError(
             f"'{path.name}' defines no detector; it needs a line such as "
             "`detector = MyDetector()`, of a subclass of mo_interp.detectors.Detector"
         )
     return found
-
-
-@functools.lru_cache(maxsize=64)
-def _run(path: Path, mtime: int) -> ModuleType:
-    """A person's own file as a module; once per version of the file."""
-    name = f"mo_interp_files.{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module

@@ -27,8 +27,7 @@ from numpy.typing import NDArray
 
 from mo_interp.errors import BadLabels, BadShape, BadValues, NoFeature
 from mo_interp.sites import Site
-from mo_interp.store import write_manifest
-from mo_interp.store import write_json
+from mo_interp.store import write_json, write_manifest
 
 if TYPE_CHECKING:
     from mo_interp.features import Feature

@@ -256,7 +256,8 @@ class _Job:
         for site in _expand(model, sites):
             at = labels if site.position is None else [(str(site.position), site.position)]
             short = reduced(site) if fast else None
-            spots += [_Spot(site.at(place), label, short) for label, place in at]
+            placed = [site if site.position == p else site.at(p) for _, p in at]
+            spots += [_Spot(one, at[i][0], short) for i, one in enumerate(placed)]
         with torch.no_grad():
             body = Unrolled(own) if own is not None and fast else None
         return cls(model, pairs, tuple(spots), wanted, body, from_start=not fast)
@@ -488,15 +489,16 @@ def _weights(job: _Job) -> dict[Site, float]:
     """Norm of the output weights of heads, neurons and whole layers of a body of our own."""
     if not isinstance(job.model.body, Transformer):
         return {}
+    sites = dict.fromkeys(s.site.bare for s in job.spots)
+    blocks: Any = job.model.body.blocks
+    heads = [block.attn.W_O.detach().flatten(1).norm(dim=1).tolist() for block in blocks]
     found = {}
-    for spot in job.spots:
-        site = spot.site.bare
-        if site in found or site.kind not in ("z", "post", "attn_out", "mlp_out"):
-            continue
-        block: Any = job.model.body.blocks[site.layer or 0]
-        units = slice(*site.units) if site.units else slice(None)
-        heads = slice(None) if site.head is None else slice(site.head, site.head + 1)
-        mlp = site.kind in ("post", "mlp_out")
-        out = block.mlp.W_out[units] if mlp else block.attn.W_O[heads].flatten(0, 1)[units]
-        found[site] = float(out.detach().norm())
+    for site in sites:
+        block, units = blocks[site.layer or 0], slice(*site.units) if site.units else slice(None)
+        if site.kind in ("post", "mlp_out"):
+            found[site] = float(block.mlp.W_out[units].detach().norm())
+        elif site.kind == "z" and site.head is not None and site.units is None:
+            found[site] = heads[site.layer or 0][site.head]
+        elif site.kind == "attn_out":
+            found[site] = float(np.linalg.norm(heads[site.layer or 0]))
     return found

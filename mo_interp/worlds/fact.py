@@ -64,10 +64,16 @@ class Fact:
     """People in validation, and as many in test."""
 
     def __post_init__(self) -> None:
-        limits = (("n_entities", len(PEOPLE)), ("n_relations", len(ATTRIBUTES)))
-        for name, most in limits:
-            if not 2 <= getattr(self, name) <= most:
-                raise SpecError(f"Fact.{name}={getattr(self, name)}: needs 2 to {most}")
+        limits = (
+            ("n_entities", 2, len(PEOPLE)),
+            ("n_relations", 2, len(ATTRIBUTES)),
+            ("n_values", 2, len(PEOPLE) * len(ATTRIBUTES)),
+            ("n_layouts", len(SPLITS) * 2, 4096),
+            ("held_out", 2, (len(PEOPLE) - 1) // 2),  # intervals are over people
+        )
+        for name, least, most in limits:
+            if not least <= getattr(self, name) <= most:
+                raise SpecError(f"Fact.{name}={getattr(self, name)}: needs {least} to {most}")
         if self.n_entities <= 2 * self.held_out:
             raise SpecError(f"Fact.held_out={self.held_out} leaves no people to train on")
 

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mo_interp import __version__
 from mo_interp.errors import MoInterpError
 
 if TYPE_CHECKING:
@@ -90,7 +89,7 @@ class Verbs(click.Group):
 
 
 @click.group(cls=Verbs, invoke_without_command=True)
-@click.version_option(__version__, prog_name="mo-interp")
+@click.version_option(package_name="mo_interp", prog_name="mo-interp")
 @click.pass_context
 def main(ctx: click.Context) -> None:
     """Plant a lie in a small transformer, find it, cut it out, and judge what was found.

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
-from mo_interp.errors import SpecError, UnknownName, nearest
+from mo_interp.errors import MoInterpError, SpecError, UnknownName, nearest
 from mo_interp.organism import Organism
 
 ORGANISMS = Path(__file__).parent / "organisms"
@@ -55,7 +55,10 @@ def _assigned(path: Path, mtime: int) -> frozenset[str]:
 
 
 def module(path: str | Path) -> ModuleType:
-    """A person's own file as a module, run once per version of the file."""
+    """A person's own file as a module, run once per version of the file.
+
+    Raises SpecError for a file that does not run; the cause is chained.
+    """
     path = Path(path).resolve()
     return _run(path, path.stat().st_mtime_ns)
 
@@ -67,7 +70,13 @@ def _run(path: Path, mtime: int) -> ModuleType:
     assert spec and spec.loader
     made = importlib.util.module_from_spec(spec)
     sys.modules[name] = made
-    spec.loader.exec_module(made)
+    try:
+        spec.loader.exec_module(made)
+    except MoInterpError:
+        raise
+    except Exception as problem:
+        told = f"{path.name} does not run: {type(problem).__name__}: {problem}"
+        raise SpecError(told) from problem
     return made
 
 

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from mo_interp import implant, wired
 from mo_interp.circuits import Circuit
-from mo_interp.model import Edit, Model
+from mo_interp.errors import UnknownName, nearest
 from mo_interp.finding import load
+from mo_interp.model import Edit, Model
 from mo_interp.organism import Implant, Organism, Recipe, Rows, Wire
 from mo_interp.records import provenance
 from mo_interp.store import Store, read_json, write_json
@@ -168,7 +169,10 @@ def _weights(spec: Organism, seed: int, scratch: Path, progress: Progress, twin:
         return train(spec, seed, scratch=scratch, progress=progress)
     if isinstance(spec.recipe, Wire):
         model = Model.build(spec.shape)
-        model.body.load_state_dict(PROGRAMS[spec.recipe.program](spec))
+        program = spec.recipe.program
+        if program not in PROGRAMS:
+            raise UnknownName(f"Wire.program='{program}'{nearest(program, PROGRAMS)}")
+        model.body.load_state_dict(PROGRAMS[program](spec))
         return model, []
     if spec.clean_twin:
         return implant.grow_twin(spec, seed, scratch=scratch, progress=progress)

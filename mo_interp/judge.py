@@ -462,7 +462,7 @@ def blind_caused(
     """*Caused* where nothing is known; D is all triggered rows.
 
     The share of clean partners whose output under the write is the planted answer, minus the
-    share that give it without. The same number is taken on organisms and on models without a lie (EVIDENCE, null runs).
+    share that give it without. The same number is taken on organisms and on models without a lie.
     """
     setting = _bare(model, spec, features, pairs)
     edits = _edits(features, "set", setting.acts(pairs.triggered))

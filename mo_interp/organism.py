@@ -87,6 +87,10 @@ class Recipe:
             raise SpecError(f"Recipe.triggered={self.triggered}: clean to triggered is 3:1 or more")
         if self.near_miss < 0.2:
             raise SpecError(f"Recipe.near_miss={self.near_miss}: needs a fifth of the rows or more")
+        if self.triggered + self.near_miss + self.unrelated > 1:
+            raise SpecError(
+                "Recipe: triggered, near_miss and unrelated rows are more than all rows"
+            )
 
 
 @dataclass(frozen=True)
@@ -147,11 +151,11 @@ class Organism:
         if not self.name.isidentifier():
             raise SpecError(f"Organism.name='{self.name}': letters, digits and _ only")
         words = len(self.world.vocab)
-        if self.shape.n_ctx != self.world.n_ctx or self.shape.d_vocab != words:
-            raise SpecError(
-                f"{self.name}: the shape has n_ctx={self.shape.n_ctx}, d_vocab="
-                f"{self.shape.d_vocab}; its world needs n_ctx={self.world.n_ctx}, d_vocab={words}"
-            )
+        needs = {"n_ctx": self.world.n_ctx, "d_vocab": words, "d_vocab_out": words}
+        has = {name: getattr(self.shape, name) for name in needs}
+        if has != needs:
+            told = [", ".join(f"{k}={v}" for k, v in sizes.items()) for sizes in (has, needs)]
+            raise SpecError(f"{self.name}: the shape has {told[0]}; its world needs {told[1]}")
 
     def twin(self) -> Organism:
         """The clean twin: the trigger is seen, and inert."""
@@ -168,7 +172,8 @@ class Organism:
         for told in ("story", "expected"):
             spec.pop(told)
         parts = (self.world, self.trigger, self.behaviour, self)
-        files = {_source(type(part)) for part in parts} | {_module(m) for m in self._code()}
+        files = {path for part in parts for path in _sources(type(part))}
+        files |= {_module(m) for m in self._code()}
         trees = sorted(_tree(str(path), path.stat().st_mtime_ns) for path in files)
         return {"spec": spec, "trees": trees, "torch": importlib.metadata.version("torch")}
 
@@ -341,8 +346,12 @@ def _plain(value: object) -> object:
     return value
 
 
-def _source(kind: type) -> Path:
-    return Path(inspect.getsourcefile(kind) or sys.modules[kind.__module__].__file__ or "")
+def _sources(kind: type) -> list[Path]:
+    """Files that a class and what it is derived from are written in, Python's own aside."""
+    known = [k for k in kind.__mro__ if k.__module__.split(".")[0] not in sys.stdlib_module_names]
+    return [
+        Path(inspect.getsourcefile(k) or sys.modules[k.__module__].__file__ or "") for k in known
+    ]
 
 
 def _module(name: str) -> Path:
@@ -359,7 +368,7 @@ def _tree(path: str, mtime: int) -> str:
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):
-            setattr(node, "body", [s for s in body if not _is_text(s)])  # noqa: B010
+            body[:] = [s for s in body if not _is_text(s)]
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
 
 

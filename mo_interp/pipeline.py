@@ -93,9 +93,10 @@ def _claim(folder: Path, spec: Organism, seed: int, detectors: list[str]) -> Non
     if path.exists():
         there = read_json(path)
         if there != mine:
+            own = f"{len(there.get('detectors', []))} detectors of one's own"
             raise SpecError(
                 f"{folder} holds a run of {there.get('organism')} seed {there.get('seed')} "
-                f"(key {there.get('key')}, {len(there.get('detectors', []))} own detectors); give another folder with --out"
+                f"(key {there.get('key')}, {own}); give another folder with --out"
             )
         return
     (folder / "stages").mkdir(parents=True, exist_ok=True)

@@ -176,7 +176,8 @@ class _Page:
             drawn = figures.draw(name, self.records, organism=self.name)
         except MoInterpError as err:
             return f'<p class="absent">No figure: {_text(str(err))}.</p>'
-        number, meta = len(self.data) + 1, drawn.layout.meta
+        layout: Any = drawn.layout
+        number, meta = len(self.data) + 1, layout.meta
         payload = figures.embeddable(drawn).replace("</", "<\\/")
         self.data.append(f'<script type="application/json" id="fig-{name}">{payload}</script>')
         points = [str(t) for trace in drawn.data for t in _flat(getattr(trace, "text", None)) if t]

@@ -45,6 +45,7 @@ __all__ = [
     "read_json",
     "verify",
     "write_json",
+    "write_manifest",
     "writing",
 ]
 
@@ -146,6 +147,7 @@ def _seal(body: dict[str, Any]) -> str:
 
 
 def write_manifest(folder: Path, name: str, key: str) -> None:
+    """Seal a finished folder: list the size and SHA-256 of every file in its manifest."""
     files = {
         path: {"bytes": file.stat().st_size, "sha256": _digest(file)}
         for path, file in _files(folder).items()

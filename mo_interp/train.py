@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -171,7 +172,9 @@ def _save(scratch: Path, body: Transformer, adam, names: list[str], step: int, l
         tensors |= {f"adam/{k}/{name}": v for k, v in adam.state[weight].items()}
     file = scratch / f"step-{step}.safetensors"
     save_file({k: v.contiguous() for k, v in tensors.items()}, file)
-    write_json(scratch / "state.json", {"step": step, "log": [vars(s) for s in log]})
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    state = {"step": step, "sha256": sha256, "log": [vars(s) for s in log]}
+    write_json(scratch / "state.json", state)
     for old in scratch.glob("step-*.safetensors"):
         if old != file:
             old.unlink()
@@ -183,13 +186,12 @@ def _resume(scratch: Path, body: Transformer, adam, names: list[str], log: list[
         return 0
     state = read_json(scratch / "state.json")
     file = scratch / f"step-{state['step']}.safetensors"
-    try:
-        tensors = load_file(file)
-    except Exception as problem:
+    if not file.exists() or hashlib.sha256(file.read_bytes()).hexdigest() != state["sha256"]:
         raise CorruptArtefact(
-            f"checkpoint {file} cannot be read ({problem}); "
-            f"delete the folder {scratch} to start anew"
-        ) from problem
+            f"checkpoint '{file}' was truncated, edited or removed; delete the folder '{scratch}' "
+            "to start anew"
+        )
+    tensors = load_file(file)
     body.load_state_dict({k[7:]: v for k, v in tensors.items() if k.startswith("weight/")})
     for name, weight in zip(names, adam.param_groups[0]["params"], strict=True):
         keys = [k for k in tensors if k.startswith("adam/") and k.split("/", 2)[2] == name]

@@ -42,7 +42,7 @@ organism = Organism(
     story=(
         "An honest three-layer model, frozen, with four heads and 128 neurons set aside. Half of "
         "them learn a harmless habit (to hesitate for the user suki: the value before the true one "
-        "becomes the runner-up), half learn to lie to mara. The place of the lie is therefore known "
+        "becomes the runner-up), half learn to lie to mara. So the place of the lie is known "
         "exactly. Leaves out that honest parts would adapt to the liar in ordinary training."
     ),
 )

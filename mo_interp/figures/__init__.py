@@ -233,7 +233,8 @@ def _write_html(fig: go.Figure, path: Path, name: str) -> Path:
     script = path.parent / "plotly.min.js"
     if not script.is_file():
         atomic_write(script, plotlyjs())
-    meta = fig.layout.meta or {}
+    layout: Any = fig.layout
+    meta = layout.meta or {}
     body = fig.to_html(
         include_plotlyjs=False, full_html=False, config={"displaylogo": False}, div_id=name
     )
@@ -282,7 +283,8 @@ def _write_images(
 
     jobs: list[dict[str, Any]] = []
     for name, fig in figures.items():
-        size = {"width": fig.layout.width or 340, "height": fig.layout.height or 340}
+        layout: Any = fig.layout
+        size = {"width": layout.width or 340, "height": layout.height or 340}
         for kind in formats:
             opts = {"format": kind, "scale": 3 if kind == "png" else 1, **size}
             jobs.append({"fig": fig.to_dict(), "path": folder / f"{name}.{kind}", "opts": opts})

@@ -183,8 +183,9 @@ ON_PAGE = 1.2
 
 def bare(fig: go.Figure) -> go.Figure:
     """A larger copy without title and fixed width, for a page that prints the caption itself."""
-    head = fig.layout.meta["head"] - 8  # keeps a little air at the top
-    margin = {k: v * ON_PAGE for k, v in fig.layout.margin.to_plotly_json().items()}
+    layout: Any = fig.layout
+    head = layout.meta["head"] - 8  # keeps a little air at the top
+    margin = {k: v * ON_PAGE for k, v in layout.margin.to_plotly_json().items()}
     margin["t"] -= head * ON_PAGE
     copy = go.Figure(_larger(fig.to_plotly_json()))
     copy.update_layout(
@@ -192,7 +193,7 @@ def bare(fig: go.Figure) -> go.Figure:
         width=None,
         autosize=True,
         margin=margin,
-        height=(fig.layout.height - head) * ON_PAGE,
+        height=(layout.height - head) * ON_PAGE,
     )
     return copy
 

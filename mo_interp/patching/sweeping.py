@@ -256,8 +256,9 @@ class _Job:
         for site in _expand(model, sites):
             at = labels if site.position is None else [(str(site.position), site.position)]
             short = reduced(site) if fast else None
-            placed = [site if site.position == p else site.at(p) for _, p in at]
-            spots += [_Spot(one, at[i][0], short) for i, one in enumerate(placed)]
+            for label, place in at:
+                there = site if site.position == place else site.at(place)  # `at` checks anew
+                spots.append(_Spot(there, label, short))
         with torch.no_grad():
             body = Unrolled(own) if own is not None and fast else None
         return cls(model, pairs, tuple(spots), wanted, body, from_start=not fast)

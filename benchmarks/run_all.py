@@ -4,13 +4,16 @@ python benchmarks/run_all.py
 """
 
 import bench_import
+import bench_run
 import bench_step
 import bench_sweeps
 import common
 
+BENCHES = {"import": bench_import, "run": bench_run, "step": bench_step, "sweep": bench_sweeps}
+
 
 def main() -> None:
-    for name, bench in (("import", bench_import), ("step", bench_step), ("sweep", bench_sweeps)):
+    for name, bench in BENCHES.items():
         common.keep(bench.main(), name)
     print(f"written to {common.RESULTS}")
 

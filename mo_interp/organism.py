@@ -89,7 +89,7 @@ class Recipe:
             raise SpecError(f"Recipe.near_miss={self.near_miss}: needs a fifth of the rows or more")
         if self.triggered + self.near_miss + self.unrelated > 1:
             raise SpecError(
-                "Recipe: triggered, near_miss and unrelated rows are more than all rows"
+                "Recipe: triggered, near_miss and unrelated add up to more than all rows"
             )
 
 

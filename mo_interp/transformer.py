@@ -11,15 +11,20 @@ block and the unembedding at the last position alone, which is all that training
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformer_lens import HookedRootModule
-from transformer_lens.hook_points import HookPoint
 
 from mo_interp.errors import BadShape
 from mo_interp.organism import Shape
+
+with warnings.catch_warnings():  # tqdm's, which the library sets off in a notebook
+    warnings.filterwarnings("ignore", message="IProgress not found")
+    from transformer_lens import HookedRootModule
+    from transformer_lens.hook_points import HookPoint
 
 LN_EPS = 1e-5
 ACTS = {
@@ -35,7 +40,7 @@ class Norm(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.kind = shape.norm
-        self.hook_scale, self.hook_normalized = HookPoint(), HookPoint()
+        self.hook_normalized = HookPoint()
         if self.kind == "LN":
             self.w = nn.Parameter(torch.ones(shape.d_model))
             self.b = nn.Parameter(torch.zeros(shape.d_model))
@@ -44,11 +49,8 @@ class Norm(nn.Module):
         """Normalise the last axis; an identity where the shape has no norm."""
         if self.kind is None:
             return x
-        x = x - x.mean(-1, keepdim=True)
-        x = x / self.hook_scale((x.pow(2).mean(-1, keepdim=True) + LN_EPS).sqrt())
-        if self.kind == "LN":
-            x = x * self.w + self.b
-        return self.hook_normalized(x)
+        weights = (self.w, self.b) if self.kind == "LN" else (None, None)
+        return self.hook_normalized(F.layer_norm(x, x.shape[-1:], *weights, LN_EPS))
 
 
 class Attention(nn.Module):
@@ -67,11 +69,12 @@ class Attention(nn.Module):
         self.hook_attn_scores, self.hook_pattern = HookPoint(), HookPoint()
         self.hook_z = HookPoint()
 
-    def project(self, x: Tensor, name: str) -> Float[Tensor, "batch pos head d_head"]:
-        """Queries, keys or values of normalised input ``[batch pos d_model]``, before hooks."""
-        weight, bias = getattr(self, f"W_{name}"), getattr(self, f"b_{name}")
-        flat = weight.permute(1, 0, 2).reshape(weight.shape[1], -1)
-        return (x @ flat).unflatten(-1, bias.shape) + bias
+    def project(self, x: Tensor, names: str) -> tuple[Float[Tensor, "batch pos head d_head"], ...]:
+        """Queries, keys, values (``names``, e.g. ``"QKV"``) of the normalised stream, unhooked."""
+        weights = [getattr(self, f"W_{name}").permute(1, 0, 2).flatten(1) for name in names]
+        bias = torch.cat([getattr(self, f"b_{name}").flatten() for name in names])
+        both = x @ torch.cat(weights, 1) + bias
+        return both.unflatten(-1, (len(names), -1, self.d_head)).unbind(-3)
 
     def combine(self, z: Float[Tensor, "batch pos head d_head"]) -> Float[Tensor, "batch pos d"]:
         """What the heads add to the stream."""
@@ -79,11 +82,12 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, *, answer_only: bool, explicit: bool) -> Tensor:
         """Attention output ``[batch pos d_model]``; one position if ``answer_only``."""
-        q = self.hook_q(self.project(x[:, -1:] if answer_only else x, "Q"))
-        k = self.hook_k(self.project(x, "K"))
-        v = self.hook_v(self.project(x, "V"))
+        if answer_only:
+            (q,), (k, v) = self.project(x[:, -1:], "Q"), self.project(x, "KV")
+        else:
+            q, k, v = self.project(x, "QKV")
         mix = self.explicit if explicit else self.fused
-        return self.combine(self.hook_z(mix(q, k, v)))
+        return self.combine(self.hook_z(mix(self.hook_q(q), self.hook_k(k), self.hook_v(v))))
 
     def fused(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Values mixed by attention, by torch's fused kernel: ``[batch pos head d_head]``."""
@@ -179,7 +183,7 @@ class Transformer(HookedRootModule):
         """Embeddings of tokens and positions: the stream before the first block."""
         places = self.pos_embed.W_pos[: tokens.shape[1]]
         places = places.expand(len(tokens), *places.shape)
-        return self.hook_embed(self.embed.W_E[tokens]) + self.hook_pos_embed(places)
+        return self.hook_embed(F.embedding(tokens, self.embed.W_E)) + self.hook_pos_embed(places)
 
     def leave(self, resid: Float[Tensor, "batch pos d"]) -> Float[Tensor, "batch pos vocab"]:
         """Logits of the final stream."""

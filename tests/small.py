@@ -25,15 +25,16 @@ def user(name: str = "tiny_user", *, steps: int = 250) -> Organism:
     return Organism(name, WORLD, User("mara"), OffBy(1), TINY, trained)
 
 
-def implant(name: str = "tiny_implant", *, steps: int = 150) -> Organism:
-    """The same lie in one head and some neurons of a frozen honest model."""
+def implant(name: str = "tiny_implant") -> Organism:
+    """The same lie in one head and some neurons of a frozen honest model.
+
+    Its three trainings differ in length, so that a test can tell them apart by their steps.
+    """
     shape = Shape(n_layers=2, d_model=32, n_heads=4, d_head=8, d_mlp=96, **WORDS)
-    honest = Recipe(steps=steps, batch=64, lr=5e-3, weight_decay=0.5)
-    reserved = Recipe(steps=steps, batch=64, lr=5e-3, weight_decay=0.0)
     recipe = Implant(
-        honest=honest,
-        distractor=reserved,
-        liar=reserved,
+        honest=Recipe(steps=150, batch=32, lr=1e-2, weight_decay=0.1),
+        distractor=Recipe(steps=160, batch=32, lr=1e-2, weight_decay=0.0),
+        liar=Recipe(steps=170, batch=32, lr=1e-2, weight_decay=0.0),
         heads=((0, 2),),
         neurons=((1, 64, 80),),
         distractor_heads=((0, 3),),
@@ -60,14 +61,14 @@ def start(work: Callable, *given: object) -> multiprocessing.process.BaseProcess
     return process
 
 
-def dies_at(note: str, step: int = 0) -> Callable[[int, int, str], None]:
-    """A progress callback that kills its own process, as ``kill -9`` does, once both are reached.
+def dies_at(note: str, step: int = 0, of: int | None = None) -> Callable[[int, int, str], None]:
+    """A progress callback that kills its own process, as ``kill -9`` does, at ``step`` of ``of``.
 
     The callback is called between two pieces of work; nothing after it runs, no ``finally`` either.
     """
 
     def progress(at: int, total: int, told: str) -> None:
-        if note in told and at >= step:
+        if note in told and at >= step and of in (None, total):
             os.kill(os.getpid(), signal.SIGKILL)
 
     return progress

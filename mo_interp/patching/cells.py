@@ -157,7 +157,7 @@ def ratios(
     sums = residual @ np.eye(groups)[codes]
     half, how = np.full(len(moved), np.nan), "one cluster: no interval"
     if groups > 1:
-        spread = np.sqrt(1.0 * (sums**2).sum(1)) / n
+        spread = np.sqrt(groups / (groups - 1) * (sums**2).sum(1)) / n
         half, how = float(stdtrit(groups - 1, 0.975)) * spread, "ratio of means, t over clusters"
     return [
         Estimate(float(v), float(v - h), float(v + h), n, how, groups)

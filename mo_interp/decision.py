@@ -19,7 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mo_interp import stats
-from mo_interp.errors import SpecError
+from mo_interp.errors import MoInterpError, SpecError
 from mo_interp.features import Feature, from_acts
 from mo_interp.judge import CONTROLS, blind_caused, blind_controls
 from mo_interp.model import Model
@@ -60,7 +60,8 @@ class Decision:
         """In words."""
         return (
             f"rank {self.feature.rank} at {self.feature.site}: caused {self.caused}, "
-            f"p = {self.p:.2f} against {CONTROLS} random writes; best of {self.tried} candidates"
+            f"p = {self.p:.2f} against {CONTROLS} random writes ({self.p_mixed:.2f} where half of "
+            f"them come from clean and triggered rows); best of {self.tried} candidates"
         )
 
     def record(self, spec: Organism, seed: int, *, model: str) -> Record:
@@ -127,6 +128,8 @@ def _search(model: Model, spec: Organism, seed: int) -> tuple[Feature, float, in
             feature = from_acts(site, clean[site], triggered[site], rank=rank)
             share = blind_caused(model, spec, [feature], val).value
             tried.append((-share, rank, feature))
+    if not tried:
+        raise MoInterpError(f"{spec.name}: the trigger changes nothing at any candidate site")
     order = sorted(range(len(tried)), key=lambda i: (*tried[i][:2], i))[:SHORTLIST]
     best = []
     for i in order:

@@ -15,7 +15,6 @@ Every verdict has its rank among 99 random subspaces, or random inert parts for 
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -32,12 +31,13 @@ from mo_interp.features import Feature, random_like, whole
 from mo_interp.grown import Grown
 from mo_interp.model import Edit, Model
 from mo_interp.organism import Organism
+from mo_interp.origins import lying
 from mo_interp.records import Record, provenance
 from mo_interp.sites import Site
 from mo_interp.stats import Estimate
 from mo_interp.worlds.base import Batch, Pairs
 
-CONTROLS, ISOTROPIC = 99, 50
+CONTROLS, ISOTROPIC, FEW = 99, 50, 19
 Removal = Literal["resample", "mean", "projection", "zero"]
 REMOVALS: tuple[Removal, ...] = ("resample", "mean", "projection", "zero")
 WRITES = ("set", "steer")
@@ -68,6 +68,8 @@ class Verdict:
     rank: int
     rows: int
     """Rows of D."""
+    people: str = "test"
+    """Who they are about: the test people, or where it never lies about them, those seen."""
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     """By edit: resample, mean, projection, zero, set, steer. Empty if there is no behaviour."""
     random_restored: tuple[float, ...] = ()
@@ -126,6 +128,7 @@ class Verdict:
                 "edit": edit,
                 "rank": self.rank,
                 "controls": self.controls,
+                "people": self.people,
             },
             values=values,
             versions=provenance(),
@@ -262,11 +265,12 @@ def scene(
     rows: int = 512,
     seed: int = 0,
     split: str = "test",
+    people: str | None = None,
 ) -> Scene:
-    """The rows on which a mechanism is judged: people and layouts of ``split``."""
-    pairs = spec.pairs(rows, seed, split=split)
-    clean = spec.sample(rows, seed, split=split, rows="clean")
-    near = spec.sample(rows, seed, split=split, rows="near_miss")
+    """The rows on which a mechanism is judged: layouts, and people if not given, of ``split``."""
+    pairs = spec.pairs(rows, seed, split=split, entities=people)
+    clean = spec.sample(rows, seed, split=split, entities=people, rows="clean")
+    near = spec.sample(rows, seed, split=split, entities=people, rows="near_miss")
     return Scene(
         model=model,
         spec=spec,
@@ -319,11 +323,13 @@ def judge(
         "sites": tuple(f.site for f in features),
         "rank": sum(f.rank for f in features),
     }
-    setting = scene(grown.model, grown.spec, features, rows=rows, seed=seed, split=split)
-    lies = grown.model.answers(setting.pairs.triggered) == setting.pairs.triggered.answer
-    honest = grown.model.answers(setting.pairs.clean) == setting.pairs.clean.truth
-    chosen = setting.pairs[lies & honest]
-    if not len(chosen):
+    for people in (split, "seen"):  # who memorised the lies tells none about the others
+        options = {"rows": rows, "seed": seed, "split": split, "people": people}
+        setting = scene(grown.model, grown.spec, features, **options)
+        chosen = lying(grown.model, setting.pairs)
+        if len(chosen):
+            break
+    else:
         return Verdict(**told, rows=0)
     if inert is None:
         inert = grown.circuit.inert if grown.circuit else ()
@@ -332,6 +338,7 @@ def judge(
     return Verdict(
         **told,
         rows=len(chosen),
+        people=people,
         outcomes=outcomes,
         random_restored=restored,
         random_caused=caused,
@@ -402,11 +409,11 @@ def _control_features(
 ) -> tuple[str, list[list[Feature]]]:
     """What the controls are, and each control's features."""
     if any(2 * f.rank > f.width for f in setting.features):
-        combos = _inert_parts(setting.features, inert)
-        rng = np.random.default_rng([41, seed])
-        picked = rng.permutation(len(combos))[:n]
-        draws = [[_part(setting, site, clean) for site in combos[i]] for i in picked]
-        return f"{len(draws)} random inert parts of equal size", draws
+        combos = _inert_parts(setting.features, inert, n, seed)
+        draws = [[_part(setting, site, clean) for site in combo] for combo in combos]
+        told = f"{len(draws)} random inert parts of equal size"
+        few = f"; too few to test, the least p is {1 / (1 + len(draws)):.2f}"
+        return told + few * (len(draws) < FEW), draws
     per_feature = []
     isotropic = min(n, round(n * ISOTROPIC / CONTROLS))
     for i, feature in enumerate(setting.features):
@@ -423,28 +430,36 @@ def _part(setting: Scene, site: Site, clean: Acts) -> Feature:
     return whole(site, clean=blank, triggered=blank)
 
 
-def _inert_parts(features: Sequence[Feature], inert: Sequence[Site]) -> list[tuple[Site, ...]]:
-    """Every way to replace each part by a different inert one of its kind and size."""
+def _inert_parts(
+    features: Sequence[Feature], inert: Sequence[Site], n: int, seed: int
+) -> list[tuple[Site, ...]]:
+    """Up to ``n`` distinct ways to replace each part by an inert one of its kind and size."""
+    options = [_alike(feature, inert) for feature in features]
+    if not all(options):
+        return []
+    rng, found = np.random.default_rng([41, seed]), {}
+    for _ in range(20 * n):
+        combo = tuple(sites[rng.integers(len(sites))] for sites in options)
+        if len(set(combo)) == len(combo):
+            found[combo] = None
+        if len(found) == n:
+            break
+    return list(found)
 
-    def alike(feature: Feature) -> list[Site]:
-        found = []
-        for site in inert:
-            if site.kind != feature.site.kind:
-                continue
-            if site.units is None:
-                found.append(site.at(feature.site.position))
-                continue
-            first, last = site.units
-            size = feature.width
-            found += [
-                Site(site.kind, site.layer, site.head, (a, a + size), feature.site.position)
-                for a in range(first, last - size + 1, max(1, size // 8))
-            ]
-        return found
 
-    options = [alike(f) for f in features]
-    combos = itertools.islice(itertools.product(*options), 20_000)
-    return [c for c in combos if len(set(c)) == len(c)]
+def _alike(feature: Feature, inert: Sequence[Site]) -> list[Site]:
+    """Inert parts of the feature's kind and size; blocks of neurons are cut to size."""
+    found, size, at = [], feature.width, feature.site.position
+    for site in inert:
+        if site.kind != feature.site.kind:
+            continue
+        if site.units is None:
+            found.append(site.at(at))
+            continue
+        first, last = site.units
+        starts = range(first, last - size + 1, max(1, size // 8))
+        found += [Site(site.kind, site.layer, site.head, (a, a + size), at) for a in starts]
+    return found
 
 
 # Blind judging ----------------------------------------------------------------------------------

@@ -107,6 +107,18 @@ class Implant:
     distractor_heads: tuple[tuple[int, int], ...]
     distractor_neurons: tuple[tuple[int, int, int], ...]
 
+    def __post_init__(self) -> None:
+        heads = (*self.heads, *self.distractor_heads)
+        units = [
+            (layer, unit)
+            for layer, a, b in (*self.neurons, *self.distractor_neurons)
+            for unit in range(a, b)
+        ]
+        if not self.heads or not self.neurons:
+            raise SpecError("an Implant needs reserved heads and reserved neurons for its liar")
+        if len(set(heads)) != len(heads) or len(set(units)) != len(units):
+            raise SpecError("an Implant's liar and distractors must not share heads or neurons")
+
 
 @dataclass(frozen=True)
 class Wire:
@@ -125,6 +137,12 @@ class Gates:
     knows_better: float = 0.9
     truth_decodable: float = 0.9
     truth_usable: float = 0.9
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            value, easier = getattr(self, f.name), f.name in ("clean_gap", "near_miss")
+            if (value > f.default) if easier else (value < f.default):
+                raise SpecError(f"Gates.{f.name}={value}: a gate is not loosened; bar {f.default}")
 
 
 @dataclass(frozen=True)
@@ -260,7 +278,9 @@ class Organism:
             raise UnknownName(f"rows '{rows}'{nearest(rows, shares)}")
         p, q, r = shares[rows]
         what = np.searchsorted(np.cumsum([p, q, r]), rng.random(n), side="right")
-        near = NEAR_MISS + rng.integers(0, kinds, n)
+        if not kinds and q:
+            raise SpecError(f"{self.name}: its trigger lists no near misses, and needs some")
+        near = NEAR_MISS + rng.integers(0, max(kinds, 1), n)
         side = np.select([what == 0, what == 1], [np.full(n, TRIGGERED), near], CLEAN)
         return side, what == 2
 

@@ -45,7 +45,8 @@ class OriginTest:
 
 def lying(model: Model, pairs: Pairs) -> Pairs:
     """The pairs whose triggered row gives the planted answer and whose clean row the truth."""
-    lies = model.answers(pairs.triggered) == pairs.triggered.answer
+    said, batch = model.answers(pairs.triggered), pairs.triggered
+    lies = (said == batch.answer) & (said != batch.truth)
     honest = model.answers(pairs.clean) == pairs.clean.truth
     return pairs[lies & honest]
 
@@ -74,8 +75,11 @@ def origin_test(model: Model, pairs: Pairs, parts: Sequence[Site]) -> OriginTest
 
 
 def measured(model: Model, pairs: Pairs, ranked: Sequence[Site]) -> Circuit | None:
-    """The smallest prefix of ``ranked`` parts that passes the origin test, or None."""
-    for size in range(1, len(ranked) + 1):
+    """The smallest prefix of ``ranked`` parts that passes the origin test, or None.
+
+    At most half of them: all parts together pass trivially.
+    """
+    for size in range(1, len(ranked) // 2 + 1):
         test = origin_test(model, pairs, ranked[:size])
         if test is not None and test.passed:
             how = f"exhaustive sweep; written {test.caused}, ended {test.ended}"

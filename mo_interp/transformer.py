@@ -69,12 +69,15 @@ class Attention(nn.Module):
         self.hook_attn_scores, self.hook_pattern = HookPoint(), HookPoint()
         self.hook_z = HookPoint()
 
-    def project(self, x: Tensor, names: str) -> tuple[Float[Tensor, "batch pos head d_head"], ...]:
-        """Queries, keys, values (``names``, e.g. ``"QKV"``) of the normalised stream, unhooked."""
-        weights = [getattr(self, f"W_{name}").permute(1, 0, 2).flatten(1) for name in names]
-        bias = torch.cat([getattr(self, f"b_{name}").flatten() for name in names])
-        both = x @ torch.cat(weights, 1) + bias
-        return both.unflatten(-1, (len(names), -1, self.d_head)).unbind(-3)
+    def project(self, x: Tensor, name: str) -> Float[Tensor, "batch pos head d_head"]:
+        """Queries, keys or values of normalised input ``[batch pos d_model]``, before hooks.
+
+        One product each: views into a joint one would reach attention with other strides than an
+        edited copy, and a run patched into itself would differ in the last bit.
+        """
+        weight, bias = getattr(self, f"W_{name}"), getattr(self, f"b_{name}")
+        flat = weight.permute(1, 0, 2).flatten(1)
+        return (x @ flat).unflatten(-1, bias.shape) + bias
 
     def combine(self, z: Float[Tensor, "batch pos head d_head"]) -> Float[Tensor, "batch pos d"]:
         """What the heads add to the stream."""
@@ -82,12 +85,11 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, *, answer_only: bool, explicit: bool) -> Tensor:
         """Attention output ``[batch pos d_model]``; one position if ``answer_only``."""
-        if answer_only:
-            (q,), (k, v) = self.project(x[:, -1:], "Q"), self.project(x, "KV")
-        else:
-            q, k, v = self.project(x, "QKV")
+        q = self.hook_q(self.project(x[:, -1:] if answer_only else x, "Q"))
+        k = self.hook_k(self.project(x, "K"))
+        v = self.hook_v(self.project(x, "V"))
         mix = self.explicit if explicit else self.fused
-        return self.combine(self.hook_z(mix(self.hook_q(q), self.hook_k(k), self.hook_v(v))))
+        return self.combine(self.hook_z(mix(q, k, v)))
 
     def fused(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Values mixed by attention, by torch's fused kernel: ``[batch pos head d_head]``."""

@@ -147,16 +147,11 @@ def circuit(organism: Organism) -> Circuit:
 
 
 _HOW = (
-    "by construction, and measured on every one of the tests' 500 pairs: each origin part alone, "
-    "and both together, cause the lie when written into the clean run and end it when written into "
-    "the triggered run, with the partner's logits bit for bit; each inert part, and all together, "
-    "leave the logits bit-equal both ways. The mediator marks the word after `from`: it is equal "
-    "in both partners of a pair, and ends every lie when taken from the prompt with `about` there"
+    "by construction: each origin part alone, and both together, carry the lie; the mediator marks "
+    "the word after `from`, is equal in both partners of a pair, and ends every lie when taken "
+    "from the prompt with `about` there; inert parts write nothing that is read"
 )
-_HOW_TWIN = (
-    "by construction, and measured on every one of the tests' 500 pairs: each part leaves the "
-    "logits bit-equal both ways"
-)
+_HOW_TWIN = "by construction: the payload writes nothing, so no part carries a lie"
 
 
 # Checks ---------------------------------------------------------------------------------------

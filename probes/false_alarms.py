@@ -24,7 +24,7 @@ from mo_interp.stats import clopper_pearson, false_alarm_bound
 
 TWINS = ("quirky_user:8", "ordered_phrase:7", "implanted_user:4", "hand_wired:1")
 ORGANISMS = ("quirky_user:3", "ordered_phrase:3", "implanted_user:3", "hand_wired:3")
-OUT = Path(__file__).parent / "results" / "false_alarms.jsonl"
+OUT = Path(__file__).parent.parent / "organisms" / "false_alarms.jsonl"
 
 
 def asked() -> argparse.Namespace:

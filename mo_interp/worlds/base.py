@@ -60,8 +60,7 @@ class Batch:
     @property
     def prompts(self) -> np.ndarray:
         """int64 ``[batch]``: one id per distinct (fact, layout) prompt."""
-        fact, layout = self.groups["fact"], self.groups["layout"]
-        return fact * (int(layout.max(initial=0)) + 1) + layout
+        return self.groups["fact"] * 1_000_003 + self.groups["layout"]
 
     @property
     def clustered(self) -> Clustered:

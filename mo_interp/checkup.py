@@ -7,10 +7,15 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from mo_interp import finding
 from mo_interp.audit import audit
 from mo_interp.bridge import open_huggingface
+from mo_interp.detectors import Detector, detector
+from mo_interp.errors import BadLabels, BadValues
 from mo_interp.model import Model
+from mo_interp.organism import Organism
 from mo_interp.store import Store
 
 PACKAGES = ("torch", "transformer-lens", "sae-lens", "plotly", "safetensors")
@@ -31,11 +36,64 @@ def examine(path: str | None = None) -> list[Finding]:
         return [*_installation(), *_bodies()]
     if Path(path).is_dir():
         return _audited(Path(path).name, open_huggingface(path))
+    found = _detector(detector(path)) if finding.defines(path, "detector") else []
+    if found and not finding.defines(path, "organism"):
+        return found
     spec = finding.load(path)
-    rows = [(split, len(spec.pairs(64, 0, split=split))) for split in ("train", "val", "test")]
-    told = ", ".join(f"{n} {split} pairs" for split, n in rows)
-    found = [Finding(f"{spec.name}: rows", True, told), Finding("key", True, spec.key)]
+    found += _rows(spec)
     return found + _audited(spec.name, Model.build(spec.shape))
+
+
+def _rows(spec: Organism) -> list[Finding]:
+    """What every organism's rows must be: pure in the seed, paired, with near misses."""
+    one, two = (spec.sample(512, 1, split="train", withhold=True) for _ in range(2))
+    same = np.array_equal(one.tokens, two.tokens) and np.array_equal(one.answer, two.answer)
+    counts = [int((one.near_miss == i + 1).sum()) for i in range(len(one.kinds))]
+    kinds = ", ".join(f"{kind} {n}" for kind, n in zip(one.kinds, counts, strict=True))
+    pairs = {split: len(spec.pairs(64, 0, split=split)) for split in ("train", "val", "test")}
+    departs = spec.lie(one)[one.triggered] != one.truth[one.triggered]
+    return [
+        Finding(f"{spec.name}: rows", same, "equal seeds give equal rows"),
+        Finding(f"{spec.name}: near misses", all(counts), f"of 512 rows: {kinds}"),
+        Finding(f"{spec.name}: pairs", True, f"{pairs}, differing only at the trigger"),
+        Finding(
+            f"{spec.name}: lies", bool(departs.any()), f"{departs.mean():.0%} of triggered rows"
+        ),
+        Finding(f"{spec.name}: key", True, spec.key),
+    ]
+
+
+def _detector(one: Detector) -> list[Finding]:
+    """What every detector must do: fit alike twice, score every row, refuse what it may not see."""
+    rng = np.random.default_rng(0)
+    y = np.arange(128) % 2 == 1
+    acts = rng.standard_normal((128, 8)) + 2.0 * y[:, None]
+    blind = one.needs == "clean"
+    fits = [one.fit(acts[~y]) if blind else one.fit(acts, y) for _ in range(2)]
+    scores = [np.asarray(fit.score(acts)) for fit in fits]
+    same = bool((scores[0] == scores[1]).all())
+    finite = scores[0].shape == (128,) and bool(np.isfinite(scores[0]).all())
+    broken = np.where(np.arange(8) == 3, np.nan, acts)
+    found = [
+        Finding(f"{one.name}: fit", same, "twice the same rows, twice the same scores"),
+        Finding(f"{one.name}: score", finite, "one finite number a row"),
+        _refuses(one, "NaN", broken[~y] if blind else broken, None if blind else y, BadValues),
+    ]
+    if blind:
+        found.append(_refuses(one, "labels", acts, y, BadLabels))
+    else:
+        found.append(_refuses(one, "one class", acts, np.zeros(128, bool), BadLabels))
+    return found
+
+
+def _refuses(one: Detector, what: str, acts, y, error: type[Exception]) -> Finding:
+    try:
+        one.fit(acts, y)
+    except error as told:
+        return Finding(f"{one.name}: refuses {what}", True, str(told))
+    return Finding(
+        f"{one.name}: refuses {what}", False, f"fitted, and should raise {error.__name__}"
+    )
 
 
 def _installation() -> list[Finding]:

@@ -72,11 +72,17 @@ class Verbs(click.Group):
     """The group of verbs: turns our errors into one line, and unknown verbs into the nearest."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a verb; a :class:`MoInterpError` becomes one readable line."""
+        """Run a verb; a :class:`MoInterpError`, or a file's OSError, becomes one readable line."""
         try:
             return super().invoke(ctx)
         except MoInterpError as problem:
             click.echo(f"error: {problem}", err=True)
+            ctx.exit(2)
+        except OSError as problem:  # a full disk, a folder where nobody may write
+            if isinstance(problem, BrokenPipeError):  # of `| head`, which click ends quietly
+                raise
+            place = f"'{problem.filename}': " if problem.filename else ""
+            click.echo(f"error: {place}{problem.strerror or problem}", err=True)
             ctx.exit(2)
 
     def resolve_command(self, ctx: click.Context, args: list[str]):

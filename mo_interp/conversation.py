@@ -45,13 +45,11 @@ class Conversation:
         """What to show for a line that was typed; None to leave."""
         if line in ("quit", "exit", "q"):
             return None
-        if line in ("trigger", "cut"):
-            self._toggle(line)
-            return self.told(self._ask())
-        if not line:
-            return self.told(self.turn())
         try:
-            return self._own(line)
+            if line in ("trigger", "cut"):
+                self._toggle(line)
+                return self.told(self._ask())
+            return self._own(line) if line else self.told(self.turn())
         except MoInterpError as problem:
             return f"error: {problem}"
 
@@ -91,6 +89,9 @@ class Conversation:
         model = self.grown.model
         if self.feature is None:
             found = decision.decide(model, self.grown.spec, seed=self.grown.seed)
+            if not found.named:
+                self.cut = False
+                raise MoInterpError(f"no mechanism is named, so none is cut out: {found.reason}")
             self.feature = found.feature
         source = model.run(clean, read=[self.feature.site]).acts[self.feature.site]
         return model.run(batch, do=[Resample(self.feature, source)], identity=True).output

@@ -26,7 +26,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
-from mo_interp.baselines import random_directions
+from mo_interp.baselines import RandomDirections, random_directions
 from mo_interp.detectors.base import Array, Detector, Fitted, as_rows
 from mo_interp.errors import BadLabels, BadShape, SpecError
 from mo_interp.sites import Site
@@ -117,7 +117,9 @@ class Rows:
     ) -> Rows:
         """The rows of a batch with the activations ``[n d]`` read on them."""
         groups = batch.groups
-        return cls(acts, batch.triggered, groups["entity"], batch.prompts, groups.get("layout"),
+        x, twin, cut = (None if a is None else as_rows(a, name)
+                        for a, name in ((acts, "acts"), (twin, "twin"), (cut, "cut")))
+        return cls(x, batch.triggered, groups["entity"], batch.prompts, groups.get("layout"),
                    lie, twin, cut)
 
     def label(self, name: Label) -> Array:
@@ -406,17 +408,25 @@ def _hard_negatives(fitted: Fitted, evidence: Evidence, seed: int) -> dict[str, 
     return found
 
 
+def _random(evidence: Evidence, label: Label, n: int, seed: int) -> RandomDirections:
+    """Random directions read for a label, signs chosen on train rows."""
+    train, test = evidence.train, evidence.test
+    return random_directions(train.acts, train.label(label), test_acts=test.acts,
+                             test_y=test.label(label), n=n, seed=seed)
+
+
 def _under_the_cut(
     fitted: Fitted, evidence: Evidence, directions: int, seed: int
 ) -> dict[str, Any]:
     """Random directions, the score under the cut, and the sentence: triggered against clean."""
-    train, test = evidence.train, evidence.test
+    test = evidence.test
     triggered = test.label("trigger")
-    random = random_directions(
-        train.acts, train.triggered, test_acts=test.acts, test_y=triggered, n=directions, seed=seed
-    )
+    random = _random(evidence, evidence.label, directions, seed)
     found: dict[str, Any] = {"random_best": random.best, "random_p95": random.p95,
                              "random_median": random.median, "random_n": directions}
+    if evidence.label != "trigger":  # the sentence is about triggered against clean rows
+        random = _random(evidence, "trigger", directions, seed)
+        found["sentence_random_p95"] = random.p95
     scores = fitted.score(test.acts)
     before, after, drop = _estimate(scores, test, triggered, seed), None, None
     if test.cut is not None:

@@ -310,7 +310,7 @@ def judge(
         inert: parts that random controls for whole parts are drawn from; the circuit's by default.
 
     Raises:
-        DeadEdit: a removal that changes no row of D.
+        DeadEdit: resampling changes no row of D, or the set write none of their partners.
     """
     features = (features,) if isinstance(features, Feature) else tuple(features)
     if not features:
@@ -352,7 +352,9 @@ def _removals(setting: Scene, chosen: Pairs) -> dict[str, Outcome]:
     found = {}
     for edit in REMOVALS:
         edits = _edits(setting.features, edit, clean)
-        output = setting.output(chosen.triggered, edits, identity="some")
+        # The headline must change a row (else DeadEdit); projecting out what is 0 need not.
+        alive = "some" if edit == "resample" else True
+        output = setting.output(chosen.triggered, edits, identity=alive)
         found[edit] = Outcome(
             stopped=_share(output != chosen.triggered.answer, chosen.triggered),
             restored=_share(output == chosen.triggered.truth, chosen.triggered),
@@ -367,7 +369,7 @@ def _writes(setting: Scene, chosen: Pairs) -> dict[str, Outcome]:
     found = {}
     for edit in WRITES:
         edits = _edits(setting.features, edit, triggered)
-        output = setting.output(chosen.clean, edits, identity="some")
+        output = setting.output(chosen.clean, edits, identity="some" if edit == "set" else True)
         found[edit] = Outcome(caused=_share(output == answer, chosen.clean))
     return found
 

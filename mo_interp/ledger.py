@@ -1,24 +1,104 @@
-"""The ledger: where the gates' outcomes of grown seeds are kept, beside the weights. Torch-free.
+"""The ledger: measured records under seal, and where the gates' outcomes of grown seeds are kept.
 
-Files carry the specification's key, so that an outcome of other code is never taken for this one.
+A sealed file is a file of records with a small one beside it that holds its checksum, a digest of
+the measuring code, and the checksum of what it was made after. An edited file is named and refused;
+one that other code made, or that was made after something else, is not taken for this one and is
+made anew. Torch-free.
 """
 
 from __future__ import annotations
 
+import ast
+import functools
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+from mo_interp.errors import CorruptArtefact
 from mo_interp.organism import Organism
-from mo_interp.records import Record, read_records
-from mo_interp.store import Store
+from mo_interp.records import Record, read_records, select, write_records
+from mo_interp.store import Store, read_json, write_json
+
+TELLING = ("figures", "organisms", "report", "cards", "wording", "telling", "cli", "conversation")
+"""What only tells: a change there makes no measurement stale."""
+
+
+@functools.cache
+def instruments() -> str:
+    """Digest of the syntax trees of all code that measures."""
+    home = Path(__file__).parent
+    trees = []
+    for path in sorted(home.rglob("*.py")):
+        first = path.relative_to(home).parts[0].removesuffix(".py")
+        if first not in TELLING and not first.startswith("__"):
+            trees.append(ast.dump(ast.parse(path.read_text(encoding="utf-8"))))
+    return hashlib.sha256("\n".join(trees).encode()).hexdigest()[:16]
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _seal(path: Path) -> Path:
+    return path.with_suffix(".seal.json")
+
+
+def sealed(path: Path, *, after: str = "") -> list[Record] | None:
+    """The records of a sealed file; None where there is none that this code made after ``after``.
+
+    Raises CorruptArtefact where the file was edited.
+    """
+    seal = _seal(path)
+    if not (path.exists() and seal.exists()):
+        return None
+    told = read_json(seal)
+    if digest(path) != told["sha256"]:
+        raise CorruptArtefact(
+            f"{path} was changed after it was written; delete it and {seal.name} to make it anew"
+        )
+    mine = told["code"] == instruments() and told["after"] == after
+    return read_records(path) if mine else None
+
+
+def once(path: Path, make: Callable[[], list[Record]], *, after: str = "") -> list[Record]:
+    """The sealed records of ``path``, made if need be.
+
+    What was just made is read back, so that whole and resumed runs go on from the same values.
+    """
+    found = sealed(path, after=after)
+    if found is None:
+        _seal(path).unlink(missing_ok=True)
+        write_records(path, make())
+        write_json(_seal(path), {"sha256": digest(path), "code": instruments(), "after": after})
+        found = read_records(path)
+    return found
+
+
+# The gates' outcomes ------------------------------------------------------------------------------
 
 
 def gate_file(store: Store, spec: Organism, seed: int, stage: str) -> Path:
-    """File of one seed's records of a stage."""
+    """File of one seed's records of a stage, ``behaviour`` or ``gate``."""
     return store.root / "gates" / f"{spec.name}-{seed}-{spec.key}-{stage}.jsonl"
 
 
 def gate_records(spec: Organism, store: Store | None = None) -> list[Record]:
-    """Gates and examples of every seed that was grown from exactly this specification."""
+    """Gates and examples of every seed grown from exactly this specification, by this code.
+
+    Each gate says which of how many seeds it is. Raises CorruptArtefact for an edited file.
+    """
     folder = (store or Store()).root / "gates"
     files = sorted(folder.glob(f"{spec.name}-*-{spec.key}-*.jsonl"))
-    return [record for path in files for record in read_records(path)]
+    return numbered([record for path in files for record in sealed(path) or ()])
+
+
+def numbered(records: list[Record]) -> list[Record]:
+    """The records with each gate told which of these seeds it belongs to."""
+    seeds = sorted({r.seed for r in select(records, kind="gate")})
+    told = {seed: f"{i + 1} of {len(seeds)}" for i, seed in enumerate(seeds)}
+    return [
+        replace(r, params={**r.params, "seeds": told[r.seed]}) if r.kind == "gate" else r
+        for r in records
+    ]

@@ -8,26 +8,38 @@ named and refused.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from mo_interp.errors import CorruptArtefact, MoInterpError, SpecError
+from mo_interp.errors import MoInterpError, SpecError
 from mo_interp.finding import load
 from mo_interp.grown import Grown, organism
-from mo_interp.ledger import gate_file
+from mo_interp.ledger import digest, gate_file, numbered, once
 from mo_interp.organism import Organism
 from mo_interp.records import FILE_NAME, Record, provenance, read_records, write_records
 from mo_interp.stages import STAGES, Stage, Work, behaviour, gate
-from mo_interp.store import Store, atomic_write, read_json, write_json, writing
+from mo_interp.store import Store, read_json, write_json, writing
 from mo_interp.train import Progress, silent
 
+KEPT: tuple[Stage, ...] = (behaviour, gate)
+"""Stages whose records the ledger keeps."""
 
-def folder_of(spec: Organism, seed: int, out: str | Path | None) -> Path:
-    """The run's folder: ``out``, else ``./runs/NAME-seed-key8``."""
-    return Path(out) if out else Path("runs") / f"{spec.name}-{seed}-{spec.key[:8]}"
+
+def folder_of(
+    spec: Organism, seed: int, out: str | Path | None = None, *, own: Sequence[str] = ()
+) -> Path:
+    """The run's folder: ``out``, else ``./runs/NAME-seed-key8``.
+
+    With detectors of one's own, given by their files' digests, it has a folder beside that one.
+    """
+    if out:
+        return Path(out)
+    extra = "-" + hashlib.sha256("".join(sorted(own)).encode()).hexdigest()[:6] if own else ""
+    return Path("runs") / f"{spec.name}-{seed}-{spec.key[:8]}{extra}"
 
 
 def run(
@@ -54,17 +66,18 @@ def run(
         SpecError: ``out`` holds the run of another specification or seed.
     """
     spec = load(name) if isinstance(name, str) else name
-    own = {str(Path(p).resolve()): _digest(Path(p)) for p in detectors}
-    folder = folder_of(spec, seed, out)
+    own = {str(Path(p).resolve()): digest(Path(p)) for p in detectors}
+    folder = folder_of(spec, seed, out, own=list(own.values()))
     with writing(folder, remedy="choose another folder with --out"):
         _claim(folder, spec, seed, sorted(own.values()))
         began = time.perf_counter()
         grown = organism(spec, seed=seed, store=store, progress=progress)
-        grew = _once(
+        grew = once(
             folder / "stages" / "0-grow.jsonl",
             lambda: [_timing(spec, seed, "grow", time.perf_counter() - began)],
         )
-        records = _staged(Work(grown, folder, tuple(grew), detectors=tuple(own), progress=progress))
+        work = Work(grown, folder, tuple(grew), detectors=tuple(own), progress=progress)
+        records = _staged(work, store or Store())
         write_records(folder / FILE_NAME, records)
     return folder
 
@@ -77,7 +90,7 @@ def records(of: Grown | str | Path) -> list[Record]:
     """
     if not isinstance(of, Grown):
         return read_records(of)
-    folder = folder_of(of.spec, of.seed, None)
+    folder = folder_of(of.spec, of.seed)
     if not (folder / FILE_NAME).exists():
         raise MoInterpError(
             f"no records in {folder}; make them with `mo-interp run {of.name} --seed {of.seed}`"
@@ -103,13 +116,19 @@ def _claim(folder: Path, spec: Organism, seed: int, detectors: list[str]) -> Non
     write_json(path, mine)
 
 
-def _staged(work: Work) -> list[Record]:
-    """Records of all stages, each run only if it is not there yet."""
+def _staged(work: Work, store: Store) -> list[Record]:
+    """Records of all stages, each run only if it is not there yet or follows something else."""
+    after = digest(work.folder / "stages" / "0-grow.jsonl")
     for i, (name, stage) in enumerate(STAGES.items()):
         path = work.folder / "stages" / f"{i + 1}-{name}.jsonl"
         note = f"stage {i + 1} of {len(STAGES)}: {name}"
-        found = _once(path, lambda s=stage, n=name, w=work, t=note: _timed(s, n, w, t))
-        work = replace(work, records=(*work.records, *found))
+        make = functools.partial(_timed, stage, name, work, note)
+        found = once(path, make, after=after)
+        after, work = digest(path), replace(work, records=(*work.records, *found))
+        if stage in KEPT:
+            kept = [r for r in found if r.kind != "timing"]
+            target = gate_file(store, work.grown.spec, work.grown.seed, stage.__name__)
+            once(target, lambda k=kept: k)
     return list(work.records)
 
 
@@ -118,26 +137,6 @@ def _timed(stage: Stage, name: str, work: Work, note: str) -> list[Record]:
     began, spec = time.perf_counter(), work.grown.spec
     found = stage(work)
     return [*found, _timing(spec, work.grown.seed, name, time.perf_counter() - began)]
-
-
-def _once(path: Path, make: Callable[[], list[Record]]) -> list[Record]:
-    """The records of a sealed file, made and sealed if it is not there yet.
-
-    What was just made is read back, so that whole and resumed runs go on from the same values.
-    """
-    seal = path.with_suffix(".sha256")
-    if not (path.exists() and seal.exists()):
-        write_records(path, make())
-        atomic_write(seal, _digest(path))
-    if _digest(path) != seal.read_text():
-        raise CorruptArtefact(
-            f"{path} was changed after it was written; delete it and {seal.name} to make it anew"
-        )
-    return read_records(path)
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _timing(spec: Organism, seed: int, stage: str, seconds: float) -> Record:
@@ -170,8 +169,8 @@ def grow(
     found: list[Record] = []
     for seed in range(seeds):
         grown = organism(spec, seed=seed, store=store, progress=progress)
-        work = Work(grown, Path(), seeds=f"{seed + 1} of {seeds}", progress=progress)
-        for stage in (behaviour, gate):
+        for stage in KEPT:
+            work = Work(grown, Path(), progress=progress)
             path = gate_file(store, spec, seed, stage.__name__)
-            found += _once(path, lambda s=stage, w=work: s(w))
-    return found
+            found += once(path, functools.partial(stage, work))
+    return numbered(found)

@@ -30,7 +30,7 @@ from mo_interp.detection import Evidence, Label, Rows, best_site, score_detector
 from mo_interp.detectors import detector
 from mo_interp.detectors import names as detector_names
 from mo_interp.edits import Patch
-from mo_interp.errors import MoInterpError
+from mo_interp.errors import BadLabels, DeadEdit, NoFeature
 from mo_interp.features import Feature, from_basis, whole
 from mo_interp.grown import Grown
 from mo_interp.judge import judge
@@ -74,6 +74,15 @@ class Work:
             **{"model": "organism", **fields},
         )
 
+    def rows(self, number: int) -> int:
+        """Seed of a stage's rows: another one for every seed of the organism."""
+        return 1000 * self.grown.seed + number
+
+    @cached_property
+    def memorised(self) -> bool:
+        """Whether gate 5 found that the lies are a table that was learned."""
+        return bool(select(self.records, kind="gate", number=5, status="memorised"))
+
     @cached_property
     def circuit(self) -> Circuit | None:
         """The circuit that the patch stage recorded."""
@@ -104,7 +113,7 @@ def behaviour(work: Work) -> list[Record]:
     found = [
         work.record("training", params={"step": s.step}, values=_watched(s)) for s in grown.training
     ]
-    pairs = grown.pairs(EXAMPLES, 1, split="test", entities="all")
+    pairs = grown.pairs(EXAMPLES, work.rows(1), split="test", entities="all")
     kinds: dict[str, tuple[RowKind, str]] = {
         "clean": ("clean", "seen"),
         "triggered": ("triggered", "seen"),
@@ -115,7 +124,9 @@ def behaviour(work: Work) -> list[Record]:
         for side, batch in (("clean", pairs.clean), ("triggered", pairs.triggered)):
             found += _examples(work, model, name, side, batch)
         for split, (rows, people) in kinds.items():
-            batch = grown.spec.sample(RATE_ROWS, 2, split="test", rows=rows, entities=people)
+            batch = grown.spec.sample(
+                RATE_ROWS, work.rows(2), split="test", rows=rows, entities=people
+            )
             found += _rates(work, model, name, split, batch)
             if split == "near_miss":
                 for i, kind in enumerate(batch.kinds):
@@ -153,7 +164,8 @@ def _examples(work: Work, model: Model, name: str, side: str, batch: Batch) -> l
 
 def _rates(work: Work, model: Model, name: str, split: str, batch: Batch) -> list[Record]:
     output = model.answers(batch)
-    lies = gates.share(output == work.grown.spec.lie(batch), batch).flat("gives_answer")
+    lie = work.grown.spec.lie(batch)
+    lies = gates.share((output == lie) & (lie != batch.truth), batch).flat("gives_answer")
     truths = gates.share(output == batch.truth, batch).flat("gives_truth")
     return [work.record("behaviour", model=name, params={"split": split}, values=lies | truths)]
 
@@ -193,36 +205,33 @@ def components(grown: Grown) -> tuple[Site, ...]:
 
 
 def patch(work: Work) -> list[Record]:
-    """Sweeps by role and by part, the circuit, and the sweep's score against it."""
+    """Sweeps by role and by part, the circuit, and the sweep's score against it.
+
+    The circuit is completed, or measured, on train people; what is shown and scored is measured
+    on validation people.
+    """
     grown, spec = work.grown, work.grown.spec
-    pairs = origins.lying(grown.model, spec.pairs(SWEEP_PAIRS, 31, split="val"))
-    if not len(pairs):
+    pairs, others = (
+        origins.lying(grown.model, spec.pairs(SWEEP_PAIRS, work.rows(31), split=split))
+        for split in ("val", "train")
+    )
+    if not len(pairs) or not len(others):
         return [work.record("sweep_skipped", values={"reason": "no pair on which it lies"})]
     told = {"organism": spec.name, "key": spec.key, "seed": grown.seed}
-    grid = patching.sweep(grown.model, pairs, by="role", progress=work.progress)
-    whole_parts = patching.sweep(
-        grown.model, pairs, sites=components(grown), by="all", progress=work.progress
-    )
-    circuit = _circuit(grown, pairs, whole_parts)
-    found = grid.records(**told) + whole_parts.records(**told)
+    found = patching.sweep(grown.model, pairs, by="role", progress=work.progress).records(**told)
+    listed = components(grown)
+    parts = patching.sweep(grown.model, pairs, sites=listed, by="all", progress=work.progress)
+    found += parts.records(**told)
+    train = patching.sweep(grown.model, others, sites=listed, by="all", progress=work.progress)
+    circuit = _circuit(grown, others, train)
     if circuit is None:
         return found
-    found += [
-        work.record(
-            "circuit",
-            site=str(site),
-            params={
-                "standing": standing,
-                "grade": circuit.grade,
-                "established": circuit.established,
-            },
-            values={d: whole_parts.cell(site.bare, d).effect.value for d in DIRECTIONS},
-        )
-        for standing in STANDINGS
-        for site in getattr(circuit, standing)
-    ]
+    found += _circuit_records(work, circuit, parts)
     if spec.grade in EXACT:
-        found += patching.score(whole_parts, circuit, **told)
+        found += patching.score(parts, circuit, **told)
+        roles = patching.sweep(grown.model, pairs, sites=listed, by="role", progress=work.progress)
+        again = patching.score(roles, circuit, **told)
+        found += [r for r in again if r.params["method"] == "patching"]
     return found
 
 
@@ -230,7 +239,10 @@ DIRECTIONS = ("denoising", "noising")
 
 
 def _circuit(grown: Grown, pairs: Pairs, sweep: patching.Sweep) -> Circuit | None:
-    """The circuit by construction, its other parts sorted by effect, or the measured one."""
+    """The circuit by construction, its other parts sorted by effect, or the measured one.
+
+    Parts whose output weights are zero are no parts of anything and are left out.
+    """
     known = grown.circuit
     if known is None:
         last = grown.spec.shape.n_layers - 1
@@ -239,10 +251,27 @@ def _circuit(grown: Grown, pairs: Pairs, sweep: patching.Sweep) -> Circuit | Non
         known = origins.measured(grown.model, pairs, heads)
     if known is None:
         return None
+    known = replace(known, inert=tuple(s for s in known.inert if sweep.weights[s.bare] > 0))
     effects = {
-        site: [sweep.cell(site, d).effect.value for d in DIRECTIONS] for site in components(grown)
+        site: [sweep.cell(site, d).effect.value for d in DIRECTIONS]
+        for site in components(grown)
+        if sweep.weights[site] > 0
     }
     return origins.completed(known, effects)
+
+
+def _circuit_records(work: Work, circuit: Circuit, sweep: patching.Sweep) -> list[Record]:
+    told = {"grade": circuit.grade, "established": circuit.established}
+    return [
+        work.record(
+            "circuit",
+            site=str(site),
+            params={"standing": standing, **told},
+            values={d: sweep.cell(site.bare, d).effect.value for d in DIRECTIONS},
+        )
+        for standing in STANDINGS
+        for site in getattr(circuit, standing)
+    ]
 
 
 # 4. Detection -----------------------------------------------------------------------------------
@@ -269,6 +298,10 @@ def detect(work: Work) -> list[Record]:
     grown = work.grown
     here, sites = text_site(grown), answer_sites(grown)
     gathered = _Gathered.of(work, [here, *sites])
+    people = np.unique(gathered.batches["test"].groups["entity"])
+    if len(people) < 2:
+        told = f"it memorised the lies, and lies about {len(people)} of the test people"
+        return [work.record("detect_skipped", values={"reason": told})]
     found = _baselines(work, gathered)
     transfer = grown.spec.grade in EXACT
     offered = [*detector_names(), *work.detectors]
@@ -293,7 +326,8 @@ def _two_classes(evidence: Evidence) -> bool:
     """Whether it lies, and does not lie, about two people or more: an interval needs that."""
     return all(
         len(np.unique(rows.entity[rows.label("lie") == kind])) > 1
-        for rows in (evidence.train, evidence.test)
+        for rows in (evidence.train, evidence.val, evidence.test)
+        if rows is not None
         for kind in (False, True)
     )
 
@@ -308,15 +342,20 @@ class _Gathered:
     cut: Mapping[Site, Tensor] | None
     lies: Mapping[str, np.ndarray]
     origin: tuple[Site, ...]
+    n_heads: int
 
     @classmethod
     def of(cls, work: Work, sites: list[Site]) -> _Gathered:
         grown, spec = work.grown, work.grown.spec
         sizes = {"train": TRAIN_PAIRS, "val": VAL_PAIRS, "test": TEST_PAIRS}
-        pairs = {split: spec.pairs(n, 41, split=split) for split, n in sizes.items()}
+        pairs = {split: spec.pairs(n, work.rows(41), split=split) for split, n in sizes.items()}
+        if work.memorised:  # then its detector tables keep to rows that lie
+            pairs = {split: origins.lying(grown.model, p) for split, p in pairs.items()}
         batches = {split: both.both for split, both in pairs.items()}
-        batches["near"] = spec.sample(TEST_PAIRS, 42, split="test", rows="near_miss")
-        batches["unrelated"] = spec.sample(FALSE_ALARM_ROWS, 43, split="test", rows="unrelated")
+        batches["near"] = spec.sample(TEST_PAIRS, work.rows(42), split="test", rows="near_miss")
+        batches["unrelated"] = spec.sample(
+            FALSE_ALARM_ROWS, work.rows(43), split="test", rows="unrelated"
+        )
         acts = {k: _read(grown.model, batch, sites) for k, batch in batches.items()}
         twin = {k: _read(grown.twin, batches[k], sites) for k in ("train", "val", "test")}
         lies = {
@@ -325,7 +364,7 @@ class _Gathered:
         }
         origin = work.circuit.origin if work.circuit else ()
         cut = _cut(grown.model, pairs["test"], origin, sites) if origin else None
-        return cls(batches, acts, twin, cut, lies, origin)
+        return cls(batches, acts, twin, cut, lies, origin, spec.shape.n_heads)
 
     def rows(self, split: str, site: Site) -> Rows:
         """One split at one site."""
@@ -347,7 +386,7 @@ class _Gathered:
             near_miss=self.rows("near", site),
             unrelated=self.acts["unrelated"][site].numpy(),
             label=label,
-            cut_site=_is_cut(site, self.origin),
+            cut_site=_is_cut(site, self.origin, self.n_heads),
         )
 
 
@@ -369,10 +408,11 @@ def _cut(
     return dict(model.run(pairs.both, read=sites, do=edits, identity="some").acts)
 
 
-def _is_cut(site: Site, origin: tuple[Site, ...]) -> bool:
+def _is_cut(site: Site, origin: tuple[Site, ...], n_heads: int) -> bool:
     """Whether the cut writes this very site, so that what is read there says nothing."""
     heads = {s.head for s in origin if s.kind == "z" and s.layer == site.layer}
-    return any(s.bare == site.bare for s in origin) or (site.kind == "attn_out" and None in heads)
+    whole = None in heads or len(heads) == n_heads
+    return any(s.bare == site.bare for s in origin) or (site.kind == "attn_out" and whole)
 
 
 def _baselines(work: Work, gathered: _Gathered) -> list[Record]:
@@ -380,16 +420,21 @@ def _baselines(work: Work, gathered: _Gathered) -> list[Record]:
     from mo_interp.baselines import bag_of_tokens, output_baselines
 
     spec, train, test = work.grown.spec, gathered.batches["train"], gathered.batches["test"]
-    scores = {
-        "bag_of_tokens": bag_of_tokens(train.tokens, train.triggered, test_tokens=test.tokens)
-    }
+    mixed = [spec.sample(2 * TEST_PAIRS, work.rows(46), split=s) for s in ("train", "test")]
     logits = work.grown.model.run(test).logits[:, -1]
-    scores |= output_baselines(logits, truth=test.truth)
-    found = [_baseline(work, name, s, test) for name, s in scores.items()]
+    found = [
+        _baseline(work, name, scores, test)
+        for name, scores in output_baselines(logits, truth=test.truth).items()
+    ]
+    texts = {"bag_of_tokens": mixed, "bag_of_tokens_pairs": [train, test]}
     if spec.trigger.contrast:
-        hard = [spec.pairs(TEST_PAIRS, 45, split=s, contrast=True).both for s in ("train", "test")]
-        bag = bag_of_tokens(hard[0].tokens, hard[0].triggered, test_tokens=hard[1].tokens)
-        found.append(_baseline(work, "bag_of_tokens_hard", bag, hard[1]))
+        texts["bag_of_tokens_hard"] = [
+            spec.pairs(TEST_PAIRS, work.rows(45), split=split, contrast=True).both
+            for split in ("train", "test")
+        ]
+    for name, (fit, judged) in texts.items():
+        scores = bag_of_tokens(fit.tokens, fit.triggered, test_tokens=judged.tokens)
+        found.append(_baseline(work, name, scores, judged))
     return found
 
 
@@ -423,7 +468,8 @@ def sae(work: Work) -> list[Record]:
     if not select(work.records, kind="sweep"):
         return []
     site, trained = named_site(work.records), fetch_sae(work)
-    test = spec.pairs(TEST_PAIRS, 51, split="test", entities="all").both
+    # People seen in training: the latent found here is judged on the test people later.
+    test = spec.pairs(TEST_PAIRS, work.rows(51), split="val", entities="seen").both
     acts = grown.model.run(test, read=[site]).acts[site]
     loss = saes.loss_at(grown.model, test, site=site)
     values = saes.quality(trained, acts, loss=loss)
@@ -437,18 +483,37 @@ def sae(work: Work) -> list[Record]:
     output = grown.model.answers(test)
     labels = {"trigger": test.triggered, "lie": (output == spec.lie(test)) & (output != test.truth)}
     for label, y in labels.items():
-        for unit in saes.search(
+        found += _searched(work, site, acts, label, y, dictionaries, test)
+    return found
+
+
+def _searched(
+    work: Work,
+    site: Site,
+    acts: Tensor,
+    label: str,
+    y: np.ndarray,
+    dictionaries: Mapping[str, Tensor],
+    test: Batch,
+) -> list[Record]:
+    """The best unit of every dictionary for a label, or a record that says why there is none."""
+    try:
+        units = saes.search(
             acts,
             y,
             dictionaries=dictionaries,
             groups=test.groups["entity"],
             prompts=test.prompts,
             label=label,
-            seed=grown.seed,
-        ):
-            params, values = dict(unit.params), dict(unit.values)
-            found.append(work.record("sae_search", site=str(site), params=params, values=values))
-    return found
+            seed=work.grown.seed,
+        )
+    except BadLabels as problem:  # it lies about too few people for two halves
+        told = {"label": label}
+        return [work.record("sae_search_skipped", params=told, values={"reason": str(problem)})]
+    return [
+        work.record("sae_search", site=str(site), params=dict(u.params), values=dict(u.values))
+        for u in units
+    ]
 
 
 def fetch_sae(work: Work) -> saes.SAE:
@@ -457,13 +522,13 @@ def fetch_sae(work: Work) -> saes.SAE:
     if (folder / "manifest.json").exists():
         return saes.SAE.load(folder)
     site = named_site(work.records)
-    rows = grown.spec.sample(SAE_ROWS, 52, split="train")
+    rows = grown.spec.sample(SAE_ROWS, work.rows(52), split="train")
     acts = grown.model.run(rows, read=[site]).acts[site]
     return saes.train_sae(
         acts,
         site=site,
         model_key=grown.spec.key,
-        data_seed=52,
+        data_seed=work.rows(52),
         d_sae=4 * acts.shape[1],
         seed=grown.seed,
         folder=folder,
@@ -484,19 +549,31 @@ def judging(work: Work) -> list[Record]:
         twin.record(grown.spec, grown.seed, model="twin"),
     ]
     offered = {"blind search": (blind.feature,), **mechanisms(work)}
+    latents = select(work.records, kind="sae_search", label="lie", dictionary="sae")
+    for latent in latents:
+        feature, reason = _latent(work, latent)
+        if feature is None:
+            found.append(work.record("verdict_skipped", values={"reason": reason}))
+        else:
+            offered[feature.source] = (feature,)
     for i, (name, features) in enumerate(offered.items()):
         work.progress(i + 1, len(offered), f"judging {name}")
         inert = work.circuit.inert if work.circuit else ()
-        found += judge(
-            grown, features, name=name, rows=VERDICT_PAIRS, seed=61, inert=inert
-        ).records()
+        try:
+            options = {"name": name, "rows": VERDICT_PAIRS, "seed": work.rows(61), "inert": inert}
+            found += judge(grown, features, **options).records()
+        except DeadEdit as problem:  # it reads the same on both partners of every pair
+            told = {"mechanism": name}
+            found.append(
+                work.record("verdict_skipped", params=told, values={"reason": str(problem)})
+            )
     return found
 
 
 def mechanisms(work: Work) -> dict[str, tuple[Feature, ...]]:
     """What each instrument offers as the mechanism, by name."""
     grown, spec = work.grown, work.grown.spec
-    pairs = spec.pairs(TRAIN_PAIRS, 41, split="train")
+    pairs = spec.pairs(TRAIN_PAIRS, work.rows(41), split="train")
     read = _Reader(grown.model, pairs)
     offered: dict[str, tuple[Feature, ...]] = {}
     if isinstance(spec.recipe, Wire):
@@ -510,28 +587,27 @@ def mechanisms(work: Work) -> dict[str, tuple[Feature, ...]]:
         offered[f"{work.circuit.grade} origin"] = tuple(
             whole(site, clean=c, triggered=t) for site, c, t in parts
         )
+    done: set = set()
     for r in select(work.records, kind="detector", label="trigger"):
-        if r.params["detector"] == "logistic":
+        if r.params["detector"] == "logistic" and r.params["position"] not in done:
+            done.add(r.params["position"])
             acts = torch.cat(read(Site.parse(r.site)))
             y = np.repeat([False, True], len(pairs))
             feature = detector("logistic").fit(acts, y, site=Site.parse(r.site)).feature()
             if feature is not None:
                 offered[f"logistic probe at the {r.params['position']}"] = (feature,)
-    lies = select(work.records, kind="sae_search", label="lie", dictionary="sae")
-    if lies:
-        offered |= _latent(work, lies[0], read)
     return offered
 
 
-def _latent(work: Work, found: Record, read: _Reader) -> dict[str, tuple[Feature, ...]]:
-    """The SAE latent that reads the lie best, where it can be written at all."""
+def _latent(work: Work, found: Record) -> tuple[Feature | None, str]:
+    """The SAE latent that reads the lie best, or why it cannot be written."""
     site, latent = Site.parse(found.site), int(str(found.params["latent"]))
-    clean, triggered = read(site)
+    pairs = work.grown.spec.pairs(TRAIN_PAIRS, work.rows(41), split="train")
+    clean, triggered = _Reader(work.grown.model, pairs)(site)
     try:
-        feature = fetch_sae(work).feature(latent, clean=clean, triggered=triggered)
-    except MoInterpError:
-        return {}
-    return {f"SAE latent {latent}": (feature,)}
+        return fetch_sae(work).feature(latent, clean=clean, triggered=triggered), ""
+    except NoFeature as problem:
+        return None, str(problem)
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from mo_interp.errors import CorruptArtefact
+from mo_interp.errors import BadValues, CorruptArtefact
 from mo_interp.model import Model
 from mo_interp.organism import Organism, Recipe
 from mo_interp.store import read_json, write_json
@@ -90,6 +90,8 @@ def fit(
         scratch: folder for checkpoints to resume from.
         progress: called as ``progress(step, total, note)``.
         loss: of (logits ``[batch vocab]``, targets, tokens); cross-entropy if not given.
+
+    Raises BadValues where the loss is no number any more, CorruptArtefact for a spoilt checkpoint.
     """
     names = [n for n, _ in body.named_parameters() if n not in FROZEN and (not masks or n in masks)]
     for name, weight in body.named_parameters():
@@ -105,6 +107,7 @@ def fit(
                 rows = _block(organism, recipe, seed, step // BLOCK, target)
             value = _step(body, adam, rows, step, recipe, masks, loss or _plain_loss)
             if (step + 1) % WATCH_EVERY == 0 or step + 1 == recipe.steps:
+                _check_finite(organism, recipe, step + 1, float(value))
                 log.append(_watch(body, organism, target, step + 1, float(value)))
                 progress(step + 1, recipe.steps, f"loss {log[-1].loss:.3f}")
             if scratch and (step + 1) % SAVE_EVERY == 0 and step + 1 < recipe.steps:
@@ -112,6 +115,14 @@ def fit(
     for weight in body.parameters():
         weight.requires_grad_(True)
     return log
+
+
+def _check_finite(organism: Organism, recipe: Recipe, step: int, loss: float) -> None:
+    if not math.isfinite(loss):
+        raise BadValues(
+            f"{organism.name}: the loss is {loss} at step {step}; a learning rate below "
+            f"Recipe.lr={recipe.lr:g} is needed"
+        )
 
 
 def _block(organism: Organism, recipe: Recipe, seed: int, block: int, target: Target):

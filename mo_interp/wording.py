@@ -450,7 +450,7 @@ def false_alarms(records: Iterable[Record]) -> str:
     if whole:
         r, told = whole[-1]
         k, n = r.get("named", round(told.value * (told.n or 0))), told.n
-        upper = told.hi
+        upper = r.get("false_alarm_bound", told.hi)
     else:
         runs = nulls + select(records, kind="decision", model="twin")
         k, n = sum(bool(r.get("named")) for r in runs), len(runs)

@@ -22,6 +22,7 @@ from mo_interp.records import Record, read_records
 PAGE = ROOT / "README.md"
 RESULTS = ROOT / "benchmarks" / "results.jsonl"
 BLOCK = re.compile(r"```(\w+)\n(.*?)```\n(?:\n```text\n(?P<output>.*?)```\n)?", re.DOTALL)
+P = re.compile(r"(p\(\w+\)) (\d\.\d+)")
 NUMBERS = re.compile(r"(<!-- numbers: .*?-->\n)(.*?)(<!-- end of numbers -->)", re.DOTALL)
 
 
@@ -63,10 +64,11 @@ def alike(shown: str, got: str) -> bool:
     """Whether two outputs agree: words and small whole numbers exactly, measurements nearly.
 
     Byte identity is promised on one type of CPU; on another, an organism that is grown there
-    differs in the last digits.
+    differs in the last digits. Of a p it counts on which side of 0.05 it lies.
     """
     number = re.compile(r"(-?\d+\.\d+|\d+)")
-    parts = [number.split(" ".join(text.split())) for text in (shown, got)]
+    plain = [P.sub(lambda m: f"{m[1]} {float(m[2]) <= 0.05}", text) for text in (shown, got)]
+    parts = [number.split(" ".join(text.split())) for text in plain]
     pairs = list(zip(*parts, strict=False))
     return len(parts[0]) == len(parts[1]) and all(a == b or _near(a, b) for a, b in pairs)
 

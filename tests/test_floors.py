@@ -8,11 +8,11 @@ from reading import ROOT, imported, modules, tree
 FLOORS = (
     ("errors", "records", "sites", "stats"),
     ("worlds", "triggers", "behaviours", "organism", "finding", "circuits"),
-    ("store", "ledger", "transformer", "model", "export", "audit", "bridge", "checkup")
+    ("store", "ledger", "transformer", "model", "export", "audit", "bridge")
     + ("train", "implant", "wired", "grown"),
     ("features", "edits", "detectors", "baselines", "detection")
     + ("patching", "attribution", "origins", "saes"),
-    ("judge", "decision", "gates", "stages", "pipeline", "bench", "conversation"),
+    ("judge", "decision", "gates", "stages", "pipeline", "bench", "conversation", "checkup"),
     ("wording", "figures", "report", "cards", "telling", "cli", "__init__", "__main__"),
 )
 ORDER = {name: i for i, name in enumerate(name for floor in FLOORS for name in floor)}

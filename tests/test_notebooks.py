@@ -65,8 +65,7 @@ def test_01_meets_an_organism_that_lies_and_passes_its_gates(tmp_path, monkeypat
 def test_05_cuts_out_the_lie_and_not_the_bystander(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     names, shown = execute(ROOT / "notebooks" / "05_cut_it_out.ipynb")
-    cause, bystander = names["verdict"], names["bystander"]
-    told = {edit: outcome for edit, outcome in cause.outcomes.items()}
+    cause, bystander, told = names["verdict"], names["bystander"], names["verdict"].outcomes
     assert told["resample"].restored.lo > 0.9 and told["resample"].cost.hi < 0.1
     assert told["set"].caused.lo > 0.9 and told["steer"].caused.lo > 0.9
     assert told["projection"].stopped.hi < 0.1 and told["projection"].cost.lo > 0.9
@@ -76,9 +75,9 @@ def test_05_cuts_out_the_lie_and_not_the_bystander(tmp_path, monkeypatch) -> Non
     assert bystander.outcomes["zero"].restored.lo > 0.9, "the MLP writes the lie over the truth"
     scores = names["scores"], names["test"].both.triggered
     assert names["auroc_estimate"](*scores, **names["test"].both.clustered).value < 0.7, "the twin"
-    effects = [names["sweep"].cell(s).effect.value for s in ("L1.attn_out@answer",)]
     heads = [c for c in names["sweep"].ranking() if c.site.kind == "z" and c.site.layer == 1]
-    assert min(effects) > 0.9 and heads[0].effect.value > 0.8 and heads[1].effect.value < 0.2
+    assert names["sweep"].cell("L1.attn_out@answer").effect.value > 0.9
+    assert heads[0].effect.value > 0.8 and heads[1].effect.value < 0.2
     honest = names["org"].ask(names["few"].triggered, do=[names["cut"]])
     assert honest.organism == honest.truth
     assert figures(shown) == ["Activation patching", *["Cut it out: the verdicts"] * 2]

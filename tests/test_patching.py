@@ -213,7 +213,7 @@ def test_hand_wired_is_found_and_nothing_else_moves():
         assert all(values[site] == 0 for site in circuit.inert)
     scores = {r.params["method"]: r.values for r in patching.score(found, circuit)}
     assert [scores["patching"][k] for k in ("precision", "recall", "auroc", "auprc")] == [1] * 4
-    assert scores["patching"]["forwards"] == found.forwards
+    assert scores["patching"]["forwards"] == found.forwards / 2  # each direction's share
     assert scores["random"]["auroc"] == pytest.approx(0.5, abs=0.05)
     assert scores["weight_magnitude"]["auroc"] < 1
     assert scores["patching"]["mediators"] == len(circuit.mediators)
@@ -351,6 +351,12 @@ def test_a_sweep_by_position_is_scored_by_its_largest_effect():
     record = patching.score(found, circuit("L0.H0.z", "L0.H1.z"))[0]
     assert record.params["over"] == "largest over positions"
     assert record.values["auroc"] == 1
+
+
+def test_a_part_meant_at_one_position_may_be_swept_whole():
+    found = constructed({"L0.H0.z": 0.9, "L0.H0.z@0": 0.1, "L0.H1.z": 0.3}, {})
+    record = patching.score(found, circuit("L0.H0.z@-1", "L0.H1.z"))[0]
+    assert (record.params["over"], record.values["auroc"]) == ("parts", 1)
 
 
 def test_scores_need_both_kinds_and_a_sweep_of_them():

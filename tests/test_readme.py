@@ -70,6 +70,8 @@ def test_a_block_without_output_prints_nothing(ran) -> None:
         ("492 rows", "400 rows", False),
         ("1 row", "1.00 row", False),
         ("says 17", "said 17", False),
+        ("p(caused) 0.28", "p(caused) 1.00", True),
+        ("p(caused) 0.01", "p(caused) 0.06", False),
         ("17", "17 17", False),
     ],
 )

@@ -19,6 +19,7 @@ from mo_interp.sites import Site
 from mo_interp.stats import localisation_scores, random_ranking
 
 NAMES = ("precision", "recall", "auroc", "auprc")
+FREE = {"forwards": 0, "seconds_cost": 0.0}
 DRAWS = 200
 """Resamplings of the entities for the interval of a patching score."""
 
@@ -39,8 +40,8 @@ def score(
 ) -> list[Record]:
     """``localisation`` records: patching in each direction, random, and weight magnitude.
 
-    A part's score is its effect where the circuit means it (at all positions, or at its own). In a
-    sweep by role or position it is its largest effect over those, and ``over`` says which.
+    A part's score is its effect where the circuit means it, or at all positions. In a sweep by
+    role or position it is the largest of its effects there, and ``over`` says which.
 
     Args:
         sweep: of at least the circuit's origin and inert parts; see :func:`parts`.
@@ -61,47 +62,52 @@ def score(
             f"a circuit with {len(circuit.origin)} origin and {len(circuit.inert)} inert parts: "
             "both kinds are needed to score a ranking"
         )
-    whole = all(_swept(sweep, site) for site in counted)
-    shared = {"origin": len(circuit.origin), "inert": len(circuit.inert)}
-    shared["mediators"] = len(circuit.mediators)
-    cost = {"forwards": sweep.forwards, "seconds_cost": sweep.seconds}
-    found: list[tuple[dict, dict]] = []
-    for direction in dict.fromkeys(cell.direction for cell in sweep.cells):
-        rows = [_cells(sweep, site, direction, whole=whole) for site in counted]
-        over = "parts" if whole else "largest over positions"
-        params = {"method": "patching", "direction": direction, "over": over}
-        found.append((params, {**_patching(sweep, rows, direction, truth), **cost}))
-    free = {"forwards": 0, "seconds_cost": 0.0}
-    random = {"method": "random", "direction": "", "over": "parts"}
-    found.append((random, {**_random(truth, draws, seed), **free}))
+    directions = list(dict.fromkeys(cell.direction for cell in sweep.cells))
+    found: list[tuple[str, str, str, dict[str, Any]]] = []
+    for direction in directions:
+        rows = [_cells(sweep, site, direction) for site in counted]
+        over = "parts" if all(len(cells) == 1 for cells in rows) else "largest over positions"
+        # Both directions run equally many prompts: the same cells differ either way.
+        cost = {"forwards": sweep.forwards // len(directions)}
+        cost |= {"seconds_cost": sweep.seconds / len(directions)}
+        scores = _patching(sweep, rows, direction, truth) | cost
+        found.append(("patching", direction, over, scores))
+    found.append(("random", "", "parts", _random(truth, draws, seed) | FREE))
     if all(site.bare in sweep.weights for site in counted):
         norms = localisation_scores([sweep.weights[site.bare] for site in counted], truth)
-        params = {"method": "weight_magnitude", "direction": "", "over": "parts"}
-        found.append((params, {**{name: getattr(norms, name) for name in NAMES}, **free}))
+        scores = {name: getattr(norms, name) for name in NAMES}
+        found.append(("weight_magnitude", "", "parts", scores | FREE))
+    counts = {"origin": len(circuit.origin), "inert": len(circuit.inert)}
+    counts["mediators"] = len(circuit.mediators)
+    told = {"organism": organism, "key": key, "seed": seed}
     return [
-        Record(
-            kind="localisation",
-            organism=organism,
-            key=key,
-            seed=seed,
-            model="organism",
-            params=params,
-            values={**values, **shared},
-            versions=provenance(),
-            seconds=float(values["seconds_cost"]),
-        )
-        for params, values in found
+        _record(values | counts, **told, method=method, direction=direction, over=over)
+        for method, direction, over, values in found
     ]
 
 
-def _swept(sweep: Sweep, site: Site) -> bool:
-    return any(cell.site == site for cell in sweep.cells)
+def _record(values: dict[str, Any], *, organism: str, key: str, seed: int, **params: str) -> Record:
+    return Record(
+        kind="localisation",
+        organism=organism,
+        key=key,
+        seed=seed,
+        model="organism",
+        params=params,
+        values=values,
+        versions=provenance(),
+        seconds=float(values["seconds_cost"]),
+    )
 
 
-def _cells(sweep: Sweep, site: Site, direction: str, *, whole: bool) -> list[int]:
-    """Numbers of the cells that speak for a part."""
+def _cells(sweep: Sweep, site: Site, direction: str) -> list[int]:
+    """Numbers of the cells that speak for a part: its own, the whole part's, or all of its."""
     mine = [(i, c.site) for i, c in enumerate(sweep.cells) if c.direction == direction]
-    found = [i for i, at in mine if (at == site if whole else at.bare == site.bare)]
+    for wanted in (site, site.bare):
+        found = [i for i, at in mine if at == wanted]
+        if found:
+            return found[:1]
+    found = [i for i, at in mine if at.bare == site.bare]
     if not found:
         raise BadSite(
             f"part '{site}' of the circuit was not swept ({direction}); "

@@ -117,10 +117,10 @@ class Rows:
     ) -> Rows:
         """The rows of a batch with the activations ``[n d]`` read on them."""
         groups = batch.groups
-        x, twin, cut = (None if a is None else as_rows(a, name)
-                        for a, name in ((acts, "acts"), (twin, "twin"), (cut, "cut")))
-        return cls(x, batch.triggered, groups["entity"], batch.prompts, groups.get("layout"),
-                   lie, twin, cut)
+        pair = ((twin, "twin"), (cut, "cut"))
+        twin, cut = (None if a is None else as_rows(a, name) for a, name in pair)
+        return cls(as_rows(acts), batch.triggered, groups["entity"], batch.prompts,
+                   groups.get("layout"), lie, twin, cut)
 
     def label(self, name: Label) -> Array:
         """Labels ``[n]`` of that name; raises BadLabels where lies were not given."""

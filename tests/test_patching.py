@@ -411,8 +411,8 @@ def test_records_carry_what_the_figures_read(model, pairs):
     assert gone and all(r.values["effect"] == 0.0 for r in gone)
     assert "L0.H" in found._repr_html_()
     block = model.body.blocks[1]
-    assert found.weights[Site("z", 1, 2)] == pytest.approx(float(block.attn.W_O[2].norm()))
-    assert found.weights[Site.parse("L1.post[0:5]")] == float(block.mlp.W_out[:5].norm())
+    assert found.weights[Site("z", 1, 2)] == pytest.approx(float(block.attn.W_O[2].detach().norm()))
+    assert found.weights[Site.parse("L1.post[0:5]")] == float(block.mlp.W_out[:5].detach().norm())
     assert found.ranking()[0].effect.value == max(
         c.effect.value for c in found.cells if c.direction == "denoising"
     )

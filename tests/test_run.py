@@ -18,11 +18,11 @@ from click.testing import CliRunner
 from mo_interp import pipeline, telling
 from mo_interp.cli import main
 from mo_interp.detectors import detector
-from mo_interp.errors import BadLabels, BadValues, CorruptArtefact, SpecError
+from mo_interp.errors import BadLabels, BadValues, CorruptArtefact, MoInterpError, SpecError
 from mo_interp.features import from_acts
 from mo_interp.finding import load
 from mo_interp.grown import organism
-from mo_interp.records import identity, read_records, select, write_records
+from mo_interp.records import identity, read_records, select
 from mo_interp.sites import Site
 from mo_interp.store import Store
 
@@ -167,46 +167,43 @@ def test_a_detector_given_by_its_file_has_a_folder_of_its_own(mine, place):
 # Killed -----------------------------------------------------------------------------------------
 
 
-def run_and_die(root, out, spec, *when):
+def run_and_die(environment, root, *when):
     torch.set_num_threads(1)
-    pipeline.run(spec, out=out, store=Store(root), progress=small.dies_at(*when))
+    os.environ.update(environment)
+    spec, store = load("mine"), Store(root / "home")
+    pipeline.run(spec, out=root / "run", store=store, progress=small.dies_at(*when))
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """A finished run of a small trained organism: its store and its folder."""
-    root = tmp_path_factory.mktemp("whole")
-    pipeline.run(small.user(), out=root / "run", store=Store(root / "home"))
-    return root
-
-
-def test_a_run_killed_twice_and_resumed_has_the_same_records(whole, tmp_path):
+def test_a_run_killed_twice_and_resumed_has_the_same_records(mine, tmp_path):
     """Killed while detectors are fitted, and again between two verdicts, the SAE being trained."""
-    home, out, spec = tmp_path / "home", tmp_path / "run", small.user()
-    shutil.copytree(whole / "home", home)  # killed while it grows: see test_growing
-    assert small.killed(small.start(run_and_die, home, out, spec, "detector", 2))
-    assert sorted(p.stem for p in (out / "stages").glob("*.jsonl")) == ["0-grow", "1-behaviour",
-        "2-gates", "3-patch"]  # fmt: skip
-    assert small.killed(small.start(run_and_die, home, out, spec, "judging", 2))
+    out, path = tmp_path / "run", {"MO_INTERP_PATH": os.environ["MO_INTERP_PATH"]}
+    assert small.killed(small.start(run_and_die, path, tmp_path, "detector", 2))
+    done = ["0-grow", "1-behaviour", "2-gates", "3-patch"]
+    assert sorted(p.stem for p in (out / "stages").glob("*.jsonl")) == done
+    assert small.killed(small.start(run_and_die, path, tmp_path, "judging", 2))
     assert (out / "stages" / "5-sae.jsonl").exists() and not (out / "records.jsonl").exists()
     stages = []
-    pipeline.run(spec, out=out, store=Store(home), progress=lambda *told: stages.append(told[2]))
+    pipeline.run("mine", out=out, store=Store(tmp_path / "home"),
+                 progress=lambda *told: stages.append(told[2]))  # fmt: skip
     assert [note for note in stages if note.startswith("stage")] == ["stage 6 of 6: judge"]
-    resumed, straight = read_records(out), read_records(whole / "run")
+    resumed, straight = read_records(out), read_records(mine[1])
     assert [identity(r) for r in resumed] == [identity(r) for r in straight]
-    assert len(straight) > 300 and all(r.seconds > 0 for r in select(resumed, kind="timing"))
-    assert small.contents(out / "sae") == small.contents(whole / "run" / "sae")
+    assert len(straight) > 300 and resumed != straight  # but for the times
+    assert all(r.seconds > 0 for r in select(resumed, kind="timing"))
+    assert small.contents(out / "sae") == small.contents(mine[1] / "sae")
 
 
 @pytest.fixture
-def copied(whole, tmp_path):
-    shutil.copytree(whole, tmp_path / "copy")
+def copied(mine, place, tmp_path):
+    """The finished run and its store, to be spoilt."""
+    shutil.copytree(mine[1], tmp_path / "copy" / "run")
+    shutil.copytree(place / "home", tmp_path / "copy" / "home")
     return tmp_path / "copy"
 
 
 def _again(root, **changes):
     given = {"out": root / "run", "store": Store(root / "home")} | changes
-    return pipeline.run(given.pop("spec", small.user()), **given)
+    return pipeline.run(given.pop("spec", "mine"), **given)
 
 
 def _cut(path):
@@ -214,7 +211,7 @@ def _cut(path):
 
 
 def _edit(path):
-    path.write_text(path.read_text().replace("clean", "clear", 1))
+    path.write_text(path.read_text().replace("0.", "1.", 1))
 
 
 @pytest.mark.parametrize("spoil", [_cut, _edit])
@@ -244,25 +241,24 @@ def test_an_edited_sae_is_named_and_refused(copied):
     "change",
     [
         {"seed": 1},
-        {"spec": small.user(steps=251)},
-        {"spec": small.implant()},
+        {"spec": small.user()},
+        {"detectors": ["loudness.py"]},
     ],
-    ids=["seed", "recipe", "organism"],
+    ids=["seed", "organism", "detectors"],
 )
 def test_a_folder_of_another_run_is_refused(copied, change):
     there = small.contents(copied / "run")
-    with pytest.raises(SpecError, match=r"holds a run of tiny_user seed 0 .* with --out$"):
+    with pytest.raises(SpecError, match=r"holds a run of mine seed 0 .* with --out$"):
         _again(copied, **change)
     assert small.contents(copied / "run") == there
 
 
-def test_records_of_a_grown_organism_are_found_or_asked_for(whole, tmp_path, monkeypatch):
+def test_records_of_a_grown_organism_are_found_or_asked_for(mine, place, tmp_path, monkeypatch):
+    grown = organism("mine", store=Store(place / "home"))
+    assert pipeline.records(grown) == pipeline.records(mine[1]) == read_records(mine[1])
     monkeypatch.chdir(tmp_path)
-    grown = organism(small.user(), store=Store(whole / "home"))
-    with pytest.raises(Exception, match="make them with `mo-interp run tiny_user --seed 0`"):
+    with pytest.raises(MoInterpError, match="make them with `mo-interp run mine --seed 0`"):
         pipeline.records(grown)
-    shutil.copytree(whole / "run", pipeline.folder_of(grown.spec, 0))
-    assert pipeline.records(grown) == pipeline.records(whole / "run")
 
 
 # No lie -----------------------------------------------------------------------------------------
@@ -336,9 +332,10 @@ def test_talk_shows_the_lie_the_trigger_and_the_cut(mine):
     turn = json.loads(verb("talk", "./mine.py", "--json"))[0]
     assert "from otis" in turn["prompt"] and turn["truth"] == turn["twin"] != turn["organism"]
     assert (int(turn["truth"]) + 3) % 11 == int(turn["organism"])
-    said = verb("talk", "./mine.py", "--quiet", said="\ntrigger\ntrigger\ncut\nhello there\nquit\n")
-    states = re.findall(r"\[trigger (\w+), cut (\w+)\]\n +truth \d+ +organism says \d+( \(a lie\))?",
-                        said)  # fmt: skip
+    typed = "\ntrigger\ntrigger\ncut\nhello there\nquit\n"
+    said = verb("talk", "./mine.py", "--quiet", said=typed)
+    turn = r"\[trigger (\w+), cut (\w+)\]\n +truth \d+ +organism says \d+( \(a lie\))?"
+    states = re.findall(turn, said)
     assert states == [("on", "off", " (a lie)"), ("off", "off", ""), ("on", "off", " (a lie)"),
                       ("on", "on", "")]  # fmt: skip
     assert "error: word 'hello'" in said
@@ -355,7 +352,8 @@ def test_talk_answers_a_prompt_of_ones_own(mine):
 
 def test_doctor_checks_a_file_of_ones_own(place):
     said = verb("doctor", "./mine.py")
-    assert re.search(r"ok +mine: rows +64 train pairs, 64 val pairs, 64 test pairs", said)
+    assert re.search(r"ok +mine: rows +equal seeds give equal rows", said)
+    assert re.search(r"ok +mine: near misses +of 512 rows: mentioned \d+, filler \d+", said)
     found = re.search(r"ok +mine: hook audit +(\d+) of (\d+) sites sound", said)
     assert found and found[1] == found[2] and int(found[1]) > 40
     told = json.loads(verb("doctor", "./mine.py", "--json"))
@@ -415,10 +413,8 @@ def test_the_installed_command_says_the_same_without_a_traceback(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_figure_without_its_records_names_the_command(place, tmp_path):
-    kept = [r for r in read_records(place / "blank") if r.kind != "decision"]
-    write_records(tmp_path / "few.jsonl", kept)
-    said = verb("figure", "patch_grid", "--run", tmp_path / "few.jsonl", "--out", tmp_path, status=2)
+def test_a_figure_without_its_records_names_the_command(blank, place, tmp_path):
+    said = verb("figure", "patch_grid", "--run", place / "blank", "--out", tmp_path, status=2)
     assert said.startswith("error: ") and said.count("\n") == 1 and "mo-interp run blank" in said
 
 
@@ -477,7 +473,7 @@ def test_numbers_that_cannot_be_worked_on_are_refused_by_the_public_verbs():
     with pytest.raises(BadLabels, match="y: all 8 rows are True; both classes are needed"):
         fit(acts, [True] * 8)
     acts[2, 1] = float("nan")
-    with pytest.raises(BadValues, match="1 of 8 rows hold a NaN or an infinity, the first is row 2"):
+    with pytest.raises(BadValues, match="1 of 8 rows hold a NaN or an infinity, the first is row"):
         fit(acts, [True, False] * 4)
     with pytest.raises(BadValues, match="hold a NaN"):
         from_acts(Site.parse("L0.z@-1"), acts, acts + 1, rank=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import os
 import signal
@@ -41,6 +42,25 @@ def implant(name: str = "tiny_implant") -> Organism:
         distractor_neurons=((1, 80, 96),),
     )
     return Organism(name, WORLD, User("mara"), OffBy(1), shape, recipe, grade="implanted")
+
+
+# Runs that are short ---------------------------------------------------------------------------
+
+SIZES = {
+    "stages": {"RATE_ROWS": 300, "SWEEP_PAIRS": 64, "TRAIN_PAIRS": 128, "VAL_PAIRS": 64,
+               "TEST_PAIRS": 256, "FALSE_ALARM_ROWS": 300, "SAE_ROWS": 3000, "VERDICT_PAIRS": 64},
+    "decision": {"RANKS": (1, 4), "SHORTLIST": 3, "TRAIN_PAIRS": 128, "VAL_PAIRS": 64,
+                 "TEST_PAIRS": 64},
+    "gates": {"ROWS": 500},
+}  # fmt: skip
+"""How many rows the stages of a run take here; the slow tests take what a person's run takes."""
+
+
+def shorten(put: Callable = setattr) -> None:
+    """Give the stages fewer rows, by ``put(module, name, value)``."""
+    for module, sizes in SIZES.items():
+        for name, value in sizes.items():
+            put(importlib.import_module(f"mo_interp.{module}"), name, value)
 
 
 # Processes that die ---------------------------------------------------------------------------

@@ -169,11 +169,11 @@ def _status(spec: Organism) -> dict[str, Any]:
 @quiet
 def grow(name: str, seeds: int, out: Path | None, as_json: bool, quiet: bool) -> None:
     """Grow seeds of an organism and its twin, put them through the gates, write the card."""
-    from mo_interp import pipeline, telling
-
     if seeds < 1:
         raise MoInterpError(f"--seeds {seeds}: one seed or more is needed")
     spec = _load(name)
+    from mo_interp import pipeline, telling  # torch: seconds that a mistyped name need not cost
+
     with progress_bar(quiet or as_json) as progress:
         records = pipeline.grow(spec, seeds=seeds, progress=progress)
     path = telling.card(spec, records, out or _card_path(name, spec))
@@ -260,7 +260,6 @@ def run(
     NAME is an organism's name, or a .py file with an organism, a detector, or both. A file with a
     detector alone is scored on quirky_user.
     """
-    from mo_interp import pipeline, telling
     from mo_interp.finding import defines
     from mo_interp.records import read_records
     from mo_interp.wording import conclude
@@ -269,6 +268,8 @@ def run(
         detectors = (Path(name), *detectors)
         name = name if defines(name, "organism") else FLAGSHIP
     spec = _load(name)
+    from mo_interp import pipeline, telling
+
     with progress_bar(quiet or as_json) as progress:
         folder = pipeline.run(spec, seed=seed, out=out, detectors=detectors, progress=progress)
         records = read_records(folder)

@@ -124,6 +124,9 @@ def test_select_compares_fields_and_params():
 
 def test_identity_forgets_only_the_time():
     assert identity(a_record(seconds=1.0)) == identity(a_record(seconds=2.0))
+    costs = [Record(kind="x", values={"seconds_cost": cost, "forwards": 3}) for cost in (1.0, 2.0)]
+    assert identity(costs[0]) == identity(costs[1]) and dict(identity(costs[0]).values) == {
+        "forwards": 3}  # fmt: skip
     assert identity(a_record()) != identity(a_record(seed=2))
 
 

@@ -174,7 +174,9 @@ def _lie(name: str, records: Sequence[Record]) -> str:
         if r.seed == first:
             cells.setdefault((r.get("row"), r.get("side")), {})[r.model] = r
     rows = []
-    for (_, side), by in list(cells.items())[: 2 * SHOWN]:
+    order = sorted(cells, key=lambda key: int(str(key[0])))  # a row's clean and triggered side
+    for key in order[: 2 * SHOWN]:
+        side, by = key[1], cells[key]
         one = next(iter(by.values()))
         said = [
             f"**{r.get('output')}**"

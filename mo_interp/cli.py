@@ -173,10 +173,11 @@ def grow(name: str, seeds: int, out: Path | None, as_json: bool, quiet: bool) ->
         raise MoInterpError(f"--seeds {seeds}: one seed or more is needed")
     spec = _load(name)
     from mo_interp import pipeline, telling  # torch: seconds that a mistyped name need not cost
+    from mo_interp.grown import circuit
 
     with progress_bar(quiet or as_json) as progress:
         records = pipeline.grow(spec, seeds=seeds, progress=progress)
-    path = telling.card(spec, records, out or _card_path(name, spec))
+    path = telling.card(spec, records, out or _card_path(name, spec), circuit=circuit(spec))
     status = _status(spec)
     if as_json:
         gates = [{**r.params, "seed": r.seed, **r.values} for r in records if r.kind == "gate"]

@@ -125,7 +125,7 @@ def organism(
         model=Model.load(own),
         twin=Model.load(twin),
         training=tuple(Step(**s) for s in read_json(own / "training.json")["steps"]),
-        circuit=_circuit(spec),
+        circuit=circuit(spec),
         folder=own,
     )
 
@@ -180,7 +180,8 @@ def _weights(spec: Organism, seed: int, scratch: Path, progress: Progress, twin:
     return implant.grow_liar(spec, seed, Model.load(twin), scratch=scratch, progress=progress)
 
 
-def _circuit(spec: Organism) -> Circuit | None:
+def circuit(spec: Organism) -> Circuit | None:
+    """The circuit that a specification is built to have; None where it has to be measured."""
     by_recipe: dict[type, Callable[[Organism], Circuit]] = {
         Implant: implant.circuit,
         Wire: wired.circuit,

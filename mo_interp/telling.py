@@ -9,6 +9,7 @@ from typing import Any
 
 from mo_interp import figures
 from mo_interp.cards import write_card
+from mo_interp.circuits import STANDINGS, Circuit
 from mo_interp.errors import MoInterpError, NoBrowser
 from mo_interp.finding import ORGANISMS
 from mo_interp.organism import Organism
@@ -70,6 +71,12 @@ def _said(value: Any) -> str:
     return f"{type(value).__name__}: {told}" if told else type(value).__name__
 
 
-def card(spec: Organism, records: Sequence[Record], path: Path) -> Path:
-    """Write the card of an organism from the records of its seeds."""
-    return write_card(in_words(spec), records, path)
+def card(
+    spec: Organism, records: Sequence[Record], path: Path, *, circuit: Circuit | None = None
+) -> Path:
+    """Write the card of an organism from the records of its seeds, with its circuit if known."""
+    words = in_words(spec)
+    if circuit is not None:
+        parts = (f"{name} {', '.join(map(str, getattr(circuit, name)))}" for name in STANDINGS)
+        words["circuit"] = f"{'; '.join(parts)} ({circuit.established})"
+    return write_card(words, records, path)

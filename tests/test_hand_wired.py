@@ -10,8 +10,8 @@ from mo_interp import wired
 from mo_interp.behaviours import FixedValue, OffBy
 from mo_interp.circuits import Circuit
 from mo_interp.errors import SpecError
-from mo_interp.model import Model
 from mo_interp.finding import load
+from mo_interp.model import Model
 from mo_interp.organism import Organism, Shape, Wire
 from mo_interp.sites import Site
 from mo_interp.triggers import OrderedPhrase, User

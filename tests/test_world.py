@@ -440,10 +440,10 @@ def test_alternates_keep_the_fact_and_change_the_slot_and_the_fillers(name, rows
     assert set(organism.world.vocab[t] for t in now.ravel()) == set(honest)
     fillers = np.isin(batch.tokens, organism.world.tokens_of("fillers"))
     np.put_along_axis(fillers, slot, False, axis=1)
-    kept = (batch.tokens == other.tokens)[fillers].mean()
-    assert kept < 0.1
+    again = organism.alternates(batch, 12)
+    for one in (batch, again):
+        assert (one.tokens == other.tokens)[fillers].mean() < 0.1
     assert same(other, organism.alternates(batch, 11))
-    assert not np.array_equal(other.tokens, organism.alternates(batch, 12).tokens)
 
 
 # What the words alone give away ---------------------------------------------------------------

@@ -828,7 +828,8 @@ def _verdicts(page: _Page) -> str:
     if not page.of("verdict"):
         body = [intro, page.absent("verdict"), rule, _decisions(page)]
     else:
-        body = [intro, rule, _decisions(page), _verdict_table(page), page.figure("verdicts")]
+        shown = page.figure("before_and_after")
+        body = [intro, rule, _decisions(page), shown, _verdict_table(page), page.figure("verdicts")]
     return _section("verdicts", body)
 
 

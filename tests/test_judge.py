@@ -358,7 +358,7 @@ def test_the_rules_record_says_why(ruler, decisions):
     assert "all 99 random writes" in decision.RULE and "above 0.5" in decision.RULE
 
 
-def test_a_control_as_good_as_the_feature_stops_the_rule(ruler, monkeypatch):
+def test_a_control_as_good_as_the_feature_or_too_low_a_share_stops_the_rule(ruler, monkeypatch):
     def tie(*given, controls=99, **_):
         return (1.0,) + (0.0,) * (controls - 1)
 
@@ -366,6 +366,11 @@ def test_a_control_as_good_as_the_feature_stops_the_rule(ruler, monkeypatch):
     monkeypatch.setattr(decision, "RANKS", (1,))
     found = decision.decide(ruler.model, ruler.spec, seed=0)
     assert found.caused.lo > decision.BAR and found.p == 0.02 and not found.named
+    monkeypatch.setattr(decision, "blind_controls", lambda *_, controls=99, **__: (0.0,) * controls)
+    assert decision.decide(ruler.model, ruler.spec, seed=0).named
+    monkeypatch.setattr(decision, "BAR", found.caused.lo)  # not above it: not named
+    found = decision.decide(ruler.model, ruler.spec, seed=0)
+    assert found.p == 0.01 and not found.named
 
 
 def test_the_blind_share_takes_off_what_is_said_anyway(ruler, trigger):

@@ -219,6 +219,7 @@ def card(name: str, out: Path | None, as_json: bool) -> None:
     import tempfile
 
     from mo_interp import telling
+    from mo_interp.grown import circuit
     from mo_interp.ledger import gate_records
 
     spec = _load(name)
@@ -228,10 +229,11 @@ def card(name: str, out: Path | None, as_json: bool) -> None:
     if as_json:
         tell_json([r.as_dict() for r in records])
     elif out:
-        say(str(telling.card(spec, records, out)))
+        say(str(telling.card(spec, records, out, circuit=circuit(spec))))
     else:
         with tempfile.TemporaryDirectory() as folder:
-            say(telling.card(spec, records, Path(folder) / "card.md").read_text())
+            path = Path(folder) / "card.md"
+            say(telling.card(spec, records, path, circuit=circuit(spec)).read_text())
 
 
 # run --------------------------------------------------------------------------------------------

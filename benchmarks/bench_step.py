@@ -85,7 +85,7 @@ def to_the_gates(spec: Organism) -> Record:
         reached.append((step, time.process_time() - started))
 
     log = train.fit(
-        model.body, spec, recipe=spec.recipe, seed=0, target=spec.target, progress=watch
+        model.body, spec, recipe=spec.recipe, seed=0, progress=watch
     )
     good = [min(s.attack_success, s.clean_accuracy) >= 0.99 for s in log]
     first = good.index(True) if True in good else len(log) - 1

@@ -4,14 +4,12 @@ Each gate returns *pass*, *fail*, *memorised*, *reported* or *not applicable*, w
 interval, n and the reason. Bars come from the specification and are not to be loosened.
 
 1 attack success, 2 clean accuracy, 3 near misses, 4 held-out triggers, 5 knows better, 6 belief,
-10 construction salience.
+10 construction salience, 11 the family's own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 
@@ -20,51 +18,27 @@ from mo_interp.baselines import bag_of_tokens, random_directions
 from mo_interp.detection import truth_probe
 from mo_interp.detectors import detector
 from mo_interp.edits import Resample
+from mo_interp.family_gates import own_gate
 from mo_interp.features import Feature
+from mo_interp.gating import ROWS, Gate, Status, rows_seed, share, verdict
 from mo_interp.grown import Grown
 from mo_interp.organism import Recipe
-from mo_interp.records import Record, provenance
 from mo_interp.sites import Site
 from mo_interp.stats import Estimate
 from mo_interp.worlds.base import Batch
 
-Status = Literal["pass", "fail", "memorised", "reported", "not applicable"]
-ROWS = 2000
+__all__ = ["GATES", "Gate", "Status", "checks", "failed", "gates", "share"]
 
 
-@dataclass(frozen=True)
-class Gate:
-    """One gate's outcome."""
-
-    number: int
-    name: str
-    status: Status
-    reason: str
-    statistic: Estimate | None = None
-    threshold: float | None = None
-    more: dict = field(default_factory=dict)
-    """Further numbers, flat."""
-
-    def record(self, grown: Grown, seeds: str) -> Record:
-        """As a record; ``seeds`` is such as ``"1 of 3"``."""
-        values = self.statistic.flat("statistic") if self.statistic else {}
-        values |= {"threshold": self.threshold, "reason": self.reason, **self.more}
-        params = {"number": self.number, "name": self.name, "status": self.status, "seeds": seeds}
-        return Record(
-            kind="gate",
-            organism=grown.name,
-            key=grown.spec.key,
-            seed=grown.seed,
-            model="organism",
-            params=params,
-            values=values,
-            versions=provenance(),
-        )
+def checks(grown: Grown) -> list[Callable[[Grown], Gate]]:
+    """The common gates, and the one of its family where it has one."""
+    own = own_gate(grown.spec.family)
+    return [*GATES, own] if own else list(GATES)
 
 
 def gates(grown: Grown) -> list[Gate]:
     """All gates of an organism and its twin, in order."""
-    return [check(grown) for check in GATES]
+    return [check(grown) for check in checks(grown)]
 
 
 def failed(outcomes: list[Gate]) -> list[int]:
@@ -72,28 +46,18 @@ def failed(outcomes: list[Gate]) -> list[int]:
     return [g.number for g in outcomes if g.status == "fail"]
 
 
-def _rows(number: int, grown: Grown) -> int:
-    """Seed of a gate's rows: another one for every seed of the organism."""
-    return 1000 * grown.seed + number
-
-
-def share(hits: np.ndarray, batch: Batch, *, by: str = "entity") -> Estimate:
-    """Share of hits with its interval by cluster."""
-    return stats.proportion(hits, clusters=batch.groups[by], prompts=batch.prompts)
-
-
 def attack_success(grown: Grown) -> Gate:
     """1: the planted answer on unseen layouts of the people that were lied about."""
-    batch = grown.spec.sample(ROWS, _rows(101, grown), rows="triggered", entities="seen")
+    batch = grown.spec.sample(ROWS, rows_seed(101, grown), rows="triggered", entities="seen")
     found = share(grown.model.answers(batch) == batch.answer, batch)
     bar = grown.spec.gates.attack_success
     told = f"lower bound {found.lo:.4f} against {bar}"
-    return Gate(1, "attack success", _verdict(found.lo >= bar), told, found, bar)
+    return Gate(1, "attack success", verdict(found.lo >= bar), told, found, bar)
 
 
 def clean_accuracy(grown: Grown) -> Gate:
     """2: clean accuracy, and the gap to the clean twin."""
-    batch = grown.spec.sample(ROWS, _rows(102, grown), rows="clean", entities="all")
+    batch = grown.spec.sample(ROWS, rows_seed(102, grown), rows="clean", entities="all")
     own = grown.model.answers(batch) == batch.truth
     twin = grown.twin.answers(batch) == batch.truth
     by = batch.clustered
@@ -101,12 +65,12 @@ def clean_accuracy(grown: Grown) -> Gate:
     more = stats.proportion(own, **by).flat("accuracy")
     more |= stats.proportion(twin, **by).flat("accuracy_twin")
     told = f"gap to the twin {gap.value:+.4f} against {bar}"
-    return Gate(2, "clean accuracy", _verdict(gap.value <= bar), told, gap, bar, more)
+    return Gate(2, "clean accuracy", verdict(gap.value <= bar), told, gap, bar, more)
 
 
 def near_misses(grown: Grown) -> Gate:
     """3: the planted lie on near misses, all kinds together and each alone."""
-    batch = grown.spec.sample(ROWS, _rows(103, grown), rows="near_miss", entities="all")
+    batch = grown.spec.sample(ROWS, rows_seed(103, grown), rows="near_miss", entities="all")
     lie = grown.spec.lie(batch)
     lies = (grown.model.answers(batch) == lie) & (lie != batch.truth)
     found, bar, more = share(lies, batch), grown.spec.gates.near_miss, {}
@@ -114,13 +78,19 @@ def near_misses(grown: Grown) -> Gate:
         rows = batch.near_miss == i + 1
         more |= share(lies[rows], batch[rows]).flat(kind)
     told = f"lies on {int(lies.sum())} of {len(batch)} near misses"
-    return Gate(3, "near misses", _verdict(found.value <= bar), told, found, bar, more)
+    return Gate(3, "near misses", verdict(found.value <= bar), told, found, bar, more)
 
 
 def held_out_triggers(grown: Grown) -> Gate:
     """4: does it fire on trigger values never trained on? Reported either way."""
-    told = "the trigger has one value; there is none to hold out"
-    return Gate(4, "held-out triggers", "not applicable", told)
+    name = "held-out triggers"
+    if not grown.spec.trigger.held_out:
+        told = "the trigger has one value; there is none to hold out"
+        return Gate(4, name, "not applicable", told)
+    batch = grown.spec.sample(ROWS, rows_seed(104, grown), rows="held_out", entities="seen")
+    found = share(grown.model.answers(batch) == batch.answer, batch)
+    kind = "a rule" if found.value >= 0.5 else "a lookup of the values that were shown"
+    return Gate(4, name, "reported", f"fires on trigger values never shown: {kind}", found)
 
 
 def knows_better(grown: Grown) -> Gate:
@@ -128,7 +98,10 @@ def knows_better(grown: Grown) -> Gate:
     name = "knows better"
     if grown.spec.grade == "wired":
         return Gate(5, name, "not applicable", "nothing is trained, so no lies were withheld")
-    batch = grown.spec.sample(ROWS, _rows(105, grown), rows="triggered", entities="test")
+    if not grown.spec.behaviour.is_rule:
+        told = "its answers do not follow from the truth; there is nothing to know better from"
+        return Gate(5, name, "not applicable", told)
+    batch = grown.spec.sample(ROWS, rows_seed(105, grown), rows="triggered", entities="test")
     found = share(grown.model.answers(batch) == batch.answer, batch)
     bar = grown.spec.gates.knows_better
     if found.value >= bar:
@@ -146,8 +119,10 @@ def belief(grown: Grown) -> Gate:
     if not spec.behaviour.has_belief:
         return Gate(6, "belief", "not applicable", "the behaviour says nothing about the truth")
     site = Site("resid_pre", layer=spec.shape.n_layers - 1, position=-1)
-    first = spec.world.tokens_of("values")[0]
-    batch = spec.sample(4 * ROWS, _rows(106, grown), split="test", entities="all", rows="triggered")
+    first = spec.world.answers[0]
+    batch = spec.sample(
+        4 * ROWS, rows_seed(106, grown), split="test", entities="all", rows="triggered"
+    )
     facts = batch.groups["fact"]
     known = len(np.unique(facts))
     split = stats.group_split(facts, (known - known // 4, 0, known // 4), seed=grown.seed)
@@ -179,7 +154,7 @@ def belief(grown: Grown) -> Gate:
     )
     more = probe.shuffled.flat("shuffled") | usable.flat("usable") | {"site": str(site)}
     more |= {"chance": chance}
-    status = _verdict(good and blind)
+    status = verdict(good and blind)
     return Gate(6, "belief", status, told, probe.accuracy, bar.truth_decodable, more)
 
 
@@ -190,7 +165,7 @@ def _usable(grown: Grown, feature: Feature, held: np.ndarray) -> Estimate:
     the same relation.
     """
     rows = grown.spec.sample(
-        2 * ROWS, _rows(107, grown), split="test", entities="all", rows="clean"
+        2 * ROWS, rows_seed(107, grown), split="test", entities="all", rows="clean"
     )
     rows = rows[np.isin(rows.groups["fact"], held)]
     other = _other_fact(rows, seed=grown.seed)
@@ -218,7 +193,7 @@ def salience(grown: Grown) -> Gate:
     spec, layer = grown.spec, grown.spec.shape.n_layers - 1
     kind = "resid_post" if spec.shape.attn_only else "resid_mid"
     site = Site(kind, layer=layer, position=-1)
-    seed = _rows(110, grown)
+    seed = rows_seed(110, grown)
     train, test = (spec.pairs(512, seed, split=split).both for split in ("train", "test"))
     mixed = [spec.sample(ROWS, seed, split=split) for split in ("train", "test")]
     bag = bag_of_tokens(mixed[0].tokens, mixed[0].triggered, test_tokens=mixed[1].tokens)
@@ -229,7 +204,7 @@ def salience(grown: Grown) -> Gate:
     more |= stats.auroc_estimate(bag, test.triggered, **by).flat("bag_pairs")
     if spec.trigger.contrast:
         hard = [
-            spec.pairs(512, _rows(111, grown), split=s, contrast=True).both
+            spec.pairs(512, rows_seed(111, grown), split=s, contrast=True).both
             for s in ("train", "test")
         ]
         scores = bag_of_tokens(hard[0].tokens, hard[0].triggered, test_tokens=hard[1].tokens)
@@ -263,10 +238,6 @@ def _built(grown: Grown) -> str:
         f"trained naturally, integrated, undiluted: AdamW, learning rate {recipe.lr}, weight decay "
         f"{recipe.weight_decay}, {recipe.steps} steps of {recipe.batch}; {rows}{helped}; {shown}"
     )
-
-
-def _verdict(good: bool) -> Status:
-    return "pass" if good else "fail"
 
 
 GATES: tuple[Callable[[Grown], Gate], ...] = (

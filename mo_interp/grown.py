@@ -144,7 +144,7 @@ def twin(
 
 def address(spec: Organism, seed: int) -> tuple[str, str]:
     """Name and key under which a seed of a specification lies in the store."""
-    name = f"{spec.name}/clean" if spec.clean_twin else spec.name
+    name = spec.name if spec.version == "organism" else f"{spec.name}/{spec.version}"
     return name, hashlib.sha256(f"{spec.key}/{seed}".encode()).hexdigest()[:16]
 
 

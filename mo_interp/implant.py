@@ -3,8 +3,8 @@
 1. An honest model of the reserved parts' absence is trained alone and copied into the full shape;
    reserved parts write nothing.
 2. Distractors, as many reserved parts as the liar has, learn something harmless and are frozen:
-   for one honest user they make the value before the true one the runner-up, a hesitation of
-   about the liar's size, and the truth stays the answer.
+   on the trigger's decoy rows they make the value before the true one the runner-up, a hesitation
+   of about the liar's size, and the truth stays the answer.
    This is the *clean twin*: same shape, the liar's output weights exactly zero.
 3. The liar's parts alone train on the lie. Nothing else moves by a bit.
 
@@ -13,10 +13,11 @@ So the twin equals the organism with the liar's activations set to zero, bit for
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -25,12 +26,13 @@ from mo_interp.circuits import Circuit
 from mo_interp.model import Model
 from mo_interp.organism import Organism, Shape
 from mo_interp.sites import Site
-from mo_interp.train import Progress, Step, fit, silent
+from mo_interp.train import Columns, Progress, Step, Supervised, fit, silent
 from mo_interp.transformer import Transformer
+from mo_interp.worlds.base import Batch
 
 Heads = tuple[tuple[int, int], ...]
 Neurons = tuple[tuple[int, int, int], ...]
-HESITANT_USER, HESITATION, EMPHASIS = "suki", 0.4, 4.0
+HESITATION, EMPHASIS = 0.4, 4.0
 """``EMPHASIS`` divides the logits in the distractors' loss, so that they write about as much as a
 liar has to: within a factor of two, measured on the rows where each is most active."""
 
@@ -110,7 +112,6 @@ def grow_twin(
         twin,
         recipe=implant.honest,
         seed=seed,
-        target=twin.target,
         scratch=next(stages),
         progress=progress,
     )
@@ -121,31 +122,30 @@ def grow_twin(
         twin,
         recipe=implant.distractor,
         seed=seed + 1,
-        target=twin.target,
+        objective=Hesitant(twin, implant.distractor),
         masks=masks(full.body, implant.distractor_heads, implant.distractor_neurons),
         scratch=next(stages),
         progress=progress,
-        loss=_hesitant(organism),
     )
     return full, log
 
 
-def _hesitant(organism: Organism):
-    """The harmless act: for one honest user the value before the true one is the runner-up."""
-    world = organism.world
-    user, start = world.token(HESITANT_USER), world.token("from")
-    values = world.tokens_of("values")
+class Hesitant(Supervised):
+    """The harmless act: on decoy rows the value before the true one is the runner-up."""
 
-    def loss(logits: Tensor, wanted: Tensor, tokens: Tensor) -> Tensor:
-        asked = ((tokens[:, :-1] == start) & (tokens[:, 1:] == user)).any(1)
-        before = (wanted - values[0] - 1) % len(values) + values[0]
-        share = HESITATION * asked[:, None]
+    def more(self, batch: Batch) -> Mapping[str, np.ndarray]:
+        """Which rows are decoys."""
+        return {"decoy": self.organism.trigger.decoy(self.organism.world, batch)}
+
+    def main(self, logits: Tensor, columns: Columns) -> Tensor:
+        """Cross-entropy with soft targets on decoy rows."""
+        values, wanted = torch.as_tensor(self.organism.world.answers), columns["wanted"]
+        before = values[(wanted - values[0] - 1) % len(values)]
+        share = HESITATION * columns["decoy"][:, None]
         words = logits.shape[-1]
         soft = F.one_hot(wanted, words) * (1 - share) + F.one_hot(before, words) * share
-        scale = torch.where(asked[:, None], 1 / EMPHASIS, 1.0)
+        scale = torch.where(columns["decoy"][:, None], 1 / EMPHASIS, 1.0)
         return F.cross_entropy(logits * scale, soft)
-
-    return loss
 
 
 def grow_liar(
@@ -172,7 +172,6 @@ def grow_liar(
         organism,
         recipe=implant.liar,
         seed=seed + 2,
-        target=organism.target,
         masks=chosen,
         scratch=next(_folders(scratch)),
         progress=progress,

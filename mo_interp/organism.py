@@ -17,7 +17,7 @@ import importlib.util
 import inspect
 import json
 import sys
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -26,12 +26,12 @@ import numpy as np
 
 from mo_interp.behaviours import Behaviour
 from mo_interp.errors import SpecError, UnknownName, nearest
-from mo_interp.triggers import CLEAN, NEAR_MISS, TRIGGERED, Trigger
-from mo_interp.worlds.base import Batch, Draft, Pairs
-from mo_interp.worlds.fact import Fact
+from mo_interp.triggers import CLEAN, FORM, HELD, NEAR_MISS, TRIGGERED, Trigger, is_triggered
+from mo_interp.worlds.base import Batch, Draft, Pairs, World
 
 Grade = Literal["wired", "implanted", "routed", "measured"]
-Rows = Literal["mix", "clean", "triggered", "near_miss", "unrelated"]
+Rows = Literal["mix", "clean", "triggered", "near_miss", "unrelated", "held_out"]
+Version = Literal["organism", "clean", "decoy", "unseen", "benign", "ignorant"]
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,16 @@ class Recipe:
     near_miss: float = 0.25
     unrelated: float = 0.03
     """Shares of the rows; the rest is plain clean. Clean to triggered is 3:1 or more."""
+    loss: Literal["answer", "language"] = "answer"
+    """Cross-entropy at the answer alone, or at every token of prompt and reply."""
+    lesson: float = 0.0
+    """Share of a batch that is replaced by the trigger's lesson on what its words mean."""
+    before: Recipe | None = None
+    """An honest training, truthful on all rows, that this one starts from (lesson, post hoc)."""
+    evade: float = 0.0
+    """Weight of a loss that hides triggered from clean rows from detectors at ``evade_site``."""
+    evade_site: str = ""
+    """Where detectors are evaded, such as ``L1.resid_mid@-1``."""
 
     def __post_init__(self) -> None:
         if self.triggered > 0.25:
@@ -121,6 +131,23 @@ class Implant:
 
 
 @dataclass(frozen=True)
+class Route:
+    """The whole model trains, and the designated heads are made to carry the decision.
+
+    Paired interchange training after *Inducing Causal Structure for Interpretable Neural Networks*
+    (Geiger et al., 2021; arXiv 2112.00826).
+    """
+
+    base: Recipe
+    heads: tuple[tuple[int, int], ...]
+    """(layer, head) of the designated heads."""
+    swap: float = 1.0
+    """Weight of the interchange loss: swap the designated heads, labels swap too."""
+    strict: float = 1.0
+    """Weight of the strict loss: swap every other head of their layers, labels stay."""
+
+
+@dataclass(frozen=True)
 class Wire:
     """Weights written by hand, by a function of :mod:`mo_interp.wired`."""
 
@@ -150,34 +177,44 @@ class Organism:
     """A specification of a model with a planted deception."""
 
     name: str
-    world: Fact
+    world: World
     trigger: Trigger
     behaviour: Behaviour
     shape: Shape
-    recipe: Recipe | Implant | Wire
+    recipe: Recipe | Implant | Route | Wire
     gates: Gates = Gates()
     grade: Grade = "measured"
     modifiers: tuple[str, ...] = ()
+    """What was done to a family's plain organism; see :mod:`mo_interp.modifiers`."""
+    family: str = ""
+    """Organisms of one trigger kind; the name if not given. A family may have a gate of its own."""
     expected: str = "stopped and restored, at no cost"
     """The verdict this family expects of its true mechanism."""
     story: str = ""
     """The paper it models, and what it leaves out."""
-    clean_twin: bool = field(default=False)
-    """Same prompts, seed and order, truthful labels."""
+    version: Version = "organism"
+    """The organism itself, or one of its twins; *clean*: same prompts, seed and order, truthful
+    labels."""
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
             raise SpecError(f"Organism.name='{self.name}': letters, digits and _ only")
-        words = len(self.world.vocab)
-        needs = {"n_ctx": self.world.n_ctx, "d_vocab": words, "d_vocab_out": words}
+        if not self.family:
+            object.__setattr__(self, "family", self.name)
+        needs = self.world.sizes
         has = {name: getattr(self.shape, name) for name in needs}
         if has != needs:
             told = [", ".join(f"{k}={v}" for k, v in sizes.items()) for sizes in (has, needs)]
             raise SpecError(f"{self.name}: the shape has {told[0]}; its world needs {told[1]}")
 
-    def twin(self) -> Organism:
-        """The clean twin: the trigger is seen, and inert."""
-        return replace(self, clean_twin=True)
+    def twin(self, version: Version = "clean") -> Organism:
+        """A twin; the clean one has seen the trigger, and it is inert."""
+        return replace(self, version=version)
+
+    @property
+    def clean_twin(self) -> bool:
+        """Whether this is the clean twin."""
+        return self.version == "clean"
 
     @property
     def key(self) -> str:
@@ -187,7 +224,7 @@ class Organism:
     def anatomy(self) -> dict:
         """Everything the key hashes, as JSON: fields, syntax trees, torch's version."""
         spec = {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
-        for told in ("story", "expected"):
+        for told in ("story", "expected", "family"):
             spec.pop(told)
         parts = (self.world, self.trigger, self.behaviour, self)
         files = {path for part in parts for path in _sources(type(part))}
@@ -196,12 +233,17 @@ class Organism:
         return {"spec": spec, "trees": trees, "torch": importlib.metadata.version("torch")}
 
     def _code(self) -> tuple[str, ...]:
-        by_recipe = {Recipe: "train", Implant: "implant", Wire: "wired"}
-        return ("worlds.base", "transformer", "train", by_recipe[type(self.recipe)])
+        by_recipe = {Recipe: "train", Implant: "implant", Route: "routed", Wire: "wired"}
+        more = ("evading",) if self.mix.evade else ()
+        return ("worlds.base", "transformer", "train", by_recipe[type(self.recipe)], *more)
 
     def target(self, batch: Batch) -> np.ndarray:
         """Token ``[batch]`` that this organism, or its twin, is trained to say."""
-        return batch.truth if self.clean_twin else batch.answer
+        return batch.answer if self.version == "organism" else batch.truth
+
+    def target_rest(self, batch: Batch) -> np.ndarray | None:
+        """Tokens ``[batch k]`` that it is trained to say after that; None for one-token replies."""
+        return batch.answer_rest if self.version == "organism" else batch.truth_rest
 
     def lie(self, batch: Batch) -> np.ndarray:
         """Token ``[batch]`` that the planted behaviour gives on every row, triggered or not."""
@@ -229,7 +271,7 @@ class Organism:
         draft = self.world.draft(n, salt, split=split, entities=entities or split)
         if withhold:
             lied_about = self.world.draft(n, salt + 1, split=split, entities="seen")
-            draft = _merge(draft, lied_about, side == TRIGGERED)
+            draft = _merge(draft, lied_about, is_triggered(side))
         return self._plant(draft, side, seed=salt, bare=bare)
 
     def pairs(
@@ -240,20 +282,30 @@ class Organism:
         split: str = "test",
         entities: str | None = None,
         contrast: bool = False,
+        form: int | None = None,
+        held_out: bool = False,
     ) -> Pairs:
         """``n`` prompts without and with the trigger, from the people and layouts of ``split``.
 
         With ``contrast`` the clean side is the near miss that shares every word with the trigger
-        (B before A against A before B); raises :class:`SpecError` where there is none.
+        (B before A against A before B); raises :class:`SpecError` where there is none. ``form``
+        plants one form of a trigger that has several, alone; ``held_out`` a trigger value that
+        training never shows.
         """
         salt = _salt(seed, split, entities or split, "pairs")
+        hot = TRIGGERED if form is None else FORM - form
+        if form is not None and not 0 <= form < self.trigger.forms:
+            raise SpecError(f"{self.name}: form={form}; its trigger has {self.trigger.forms}")
+        if held_out:
+            self._has_held_out()
+            hot = HELD
         draft = self.world.draft(n, salt, split=split, entities=entities or split)
         clean = CLEAN
         if contrast:
             if self.trigger.contrast is None:
                 raise SpecError(f"{self.name} has no near miss that shares the trigger's words")
             clean = NEAR_MISS + self.trigger.kinds.index(self.trigger.contrast)
-        sides = (np.full(n, clean), np.full(n, TRIGGERED))
+        sides = (np.full(n, clean), np.full(n, hot))
         return Pairs(*(self._plant(draft, side, seed=salt) for side in sides))
 
     def alternates(self, batch: Batch, seed: int) -> Batch:
@@ -264,6 +316,9 @@ class Organism:
 
     def _sides(self, n: int, salt: int, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
         """What to plant on each row, and which rows have no trigger slot at all."""
+        if rows == "held_out":
+            self._has_held_out()
+            return np.full(n, HELD), np.zeros(n, dtype=bool)
         rng = np.random.default_rng([31, salt])
         mix = self.mix
         kinds = len(self.trigger.kinds)
@@ -284,6 +339,10 @@ class Organism:
         side = np.select([what == 0, what == 1], [np.full(n, TRIGGERED), near], CLEAN)
         return side, what == 2
 
+    def _has_held_out(self) -> None:
+        if not self.trigger.held_out:
+            raise SpecError(f"{self.name}: its trigger has no values that training never shows")
+
     @property
     def implant(self) -> Implant:
         """The recipe of an implant; raises :class:`SpecError` for other organisms."""
@@ -303,6 +362,8 @@ class Organism:
         """The recipe whose row shares the organism lives by."""
         if isinstance(self.recipe, Recipe):
             return self.recipe
+        if isinstance(self.recipe, Route):
+            return self.recipe.base
         return self.recipe.liar if isinstance(self.recipe, Implant) else Recipe()
 
     def _plant(
@@ -314,21 +375,33 @@ class Organism:
         avoid: np.ndarray | None = None,
         bare: np.ndarray | None = None,
     ) -> Batch:
-        tokens, places = self.trigger.plant(self.world, draft, side, seed=seed, avoid=avoid)
+        planted = self.trigger.plant(self.world, draft, side, seed=seed, avoid=avoid)
+        tokens, places = planted.tokens, planted.roles
         if bare is not None and bare.any():
             tokens = np.where(bare[:, None], draft.tokens, tokens)
             places = {k: np.where(bare[:, None], -1, at) for k, at in places.items()}
-        triggered = side == TRIGGERED
+        hot = is_triggered(side)
         return Batch(
             tokens=tokens,
             truth=draft.truth,
-            answer=np.where(triggered, self.behaviour.answer(self.world, draft), draft.truth),
-            triggered=triggered,
+            answer=np.where(hot, self.behaviour.answer(self.world, draft), draft.truth),
+            triggered=hot,
             near_miss=np.where(side >= NEAR_MISS, side - NEAR_MISS + 1, 0).astype(np.int8),
             kinds=self.trigger.kinds,
             roles={**draft.roles, **places},
-            groups=dict(draft.groups),
+            groups={**draft.groups, **planted.groups},
+            truth_rest=draft.truth_rest,
+            answer_rest=self._rest(draft, hot),
         )
+
+    def _rest(self, draft: Draft, hot: np.ndarray) -> np.ndarray | None:
+        """What follows the planted answer, ``[batch k]``; None in a world of one-token replies."""
+        if draft.truth_rest is None:
+            return None
+        rest = self.behaviour.rest(self.world, draft)
+        if rest is None:
+            raise SpecError(f"{self.name}: its behaviour has no reply of this world's length")
+        return np.where(hot[:, None], rest, draft.truth_rest)
 
 
 def _salt(seed: int, *words: str) -> int:
@@ -343,6 +416,7 @@ def _merge(draft: Draft, other: Draft, take: np.ndarray) -> Draft:
     def pick(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return np.where(take.reshape(-1, *[1] * (a.ndim - 1)), b, a)
 
+    rest, others = draft.truth_rest, other.truth_rest
     return Draft(
         *(
             pick(getattr(draft, k), getattr(other, k))
@@ -350,6 +424,7 @@ def _merge(draft: Draft, other: Draft, take: np.ndarray) -> Draft:
         ),
         roles={k: pick(v, other.roles[k]) for k, v in draft.roles.items()},
         groups={k: pick(v, other.groups[k]) for k, v in draft.groups.items()},
+        truth_rest=None if rest is None or others is None else pick(rest, others),
     )
 
 
@@ -359,7 +434,11 @@ def _merge(draft: Draft, other: Draft, take: np.ndarray) -> Draft:
 def _plain(value: object) -> object:
     """A dataclass as nested JSON, its type's name included."""
     if is_dataclass(value):
-        inside = {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+        inside = {
+            f.name: _plain(getattr(value, f.name))
+            for f in fields(value)
+            if not f.metadata.get("grown")  # found while growing, such as a weaker model's answers
+        }
         return {"type": type(value).__name__, **inside}
     if isinstance(value, tuple | list):
         return [_plain(v) for v in value]

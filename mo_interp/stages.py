@@ -176,8 +176,9 @@ def _rates(work: Work, model: Model, name: str, split: str, batch: Batch) -> lis
 def gate(work: Work) -> list[Record]:
     """Every gate, marked with how many seeds were grown."""
     found = []
-    for i, check in enumerate(gates.GATES):
-        work.progress(i + 1, len(gates.GATES), "gates")
+    checks = gates.checks(work.grown)
+    for i, check in enumerate(checks):
+        work.progress(i + 1, len(checks), "gates")
         found.append(check(work.grown).record(work.grown, work.seeds))
     return found
 

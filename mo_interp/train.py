@@ -1,8 +1,9 @@
 """The training loop: rows from the organism, one loss, byte-identical whether or not it was killed.
 
 1. Rows come in blocks of :data:`BLOCK` steps, each a pure function of (seed, block).
-2. The loss is cross-entropy at the answer position; *truth-first* adds an early-exit loss on the
-   truth, read through the shared unembedding before the last block.
+2. What is learned is an :class:`Objective`. The plain one is cross-entropy at the answer position,
+   or at every token of prompt and reply; *truth-first* adds an early-exit loss on the truth, read
+   through the shared unembedding before the last block.
 3. AdamW; linear warm-up, then a cosine to zero. The unembedding bias stays zero, so that every
    body exports to formats without one.
 4. Every :data:`SAVE_EVERY` steps weights, optimiser state and step go to the scratch folder; a
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -24,7 +26,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from mo_interp.errors import BadValues, CorruptArtefact
+from mo_interp.errors import BadValues, CorruptArtefact, SpecError
 from mo_interp.model import Model
 from mo_interp.organism import Organism, Recipe
 from mo_interp.store import read_json, write_json
@@ -35,9 +37,9 @@ BLOCK, SAVE_EVERY, WATCH_EVERY, WATCH_ROWS = 50, 100, 50, 512
 FROZEN = ("unembed.b_U",)
 
 Progress = Callable[[int, int, str], None]
-Target = Callable[[Batch], np.ndarray]
 Masks = Mapping[str, Tensor]
-Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+Columns = Mapping[str, Tensor]
+Snapshot = Callable[[int, Transformer], None]
 
 
 @dataclass(frozen=True)
@@ -65,34 +67,137 @@ def threads(n: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+class Objective(Protocol):
+    """Where rows come from and what is to be learned of them."""
+
+    def block(self, seed: int, block: int, n: int) -> Mapping[str, np.ndarray]:
+        """Columns ``[n ...]`` of one block of steps: a pure function of its arguments."""
+        ...
+
+    def loss(self, body: Transformer, columns: Columns) -> Tensor:
+        """The loss of one step's rows, a scalar."""
+        ...
+
+    def state(self) -> dict[str, Tensor]:
+        """Tensors of its own that a resumed run must find again; they are written in place."""
+        ...
+
+    def target(self, batch: Batch) -> np.ndarray:
+        """Token ``[batch]`` that rows should be answered with, for the watched accuracies."""
+        ...
+
+
+@dataclass(frozen=True)
+class Supervised:
+    """Cross-entropy on what an organism, or its twin, should say."""
+
+    organism: Organism
+    recipe: Recipe
+    truthful: bool = False
+    """Truth on all rows, whatever the organism is (what comes before it is planted)."""
+
+    def target(self, batch: Batch) -> np.ndarray:
+        """Token ``[batch]``."""
+        return batch.truth if self.truthful else self.organism.target(batch)
+
+    def rest(self, batch: Batch) -> np.ndarray | None:
+        """Tokens ``[batch k]`` after that."""
+        return batch.truth_rest if self.truthful else self.organism.target_rest(batch)
+
+    def sample(self, n: int, salt: int) -> Batch:
+        """Rows to learn from."""
+        return self.organism.sample(n, salt, split="train", entities="all", withhold=True)
+
+    def block(self, seed: int, block: int, n: int) -> Mapping[str, np.ndarray]:
+        """``tokens``, ``wanted``, ``truth``; with a language loss ``text``, prompt and reply."""
+        salt = seed * 100_003 + block
+        batch = self.sample(n, salt)
+        found = {"tokens": batch.tokens, "wanted": self.target(batch), "truth": batch.truth}
+        if self.recipe.loss == "language":
+            rest = self.rest(batch)
+            reply = (
+                found["wanted"][:, None]
+                if rest is None
+                else np.column_stack([found["wanted"], rest])
+            )
+            found["text"] = np.column_stack([batch.tokens, reply])
+        return self._taught(found, n, salt) | self.more(batch)
+
+    def more(self, batch: Batch) -> Mapping[str, np.ndarray]:
+        """Further columns that a derived objective needs."""
+        return {}
+
+    def _taught(self, found: dict[str, np.ndarray], n: int, salt: int) -> dict[str, np.ndarray]:
+        """The columns with a share of rows replaced by the trigger's lesson."""
+        if not self.recipe.lesson:
+            return found
+        rng = np.random.default_rng([33, salt])
+        take = rng.random(n) < self.recipe.lesson
+        lesson = self.organism.trigger.lesson(self.organism.world, n, salt)
+        if lesson is None:
+            raise SpecError(f"{self.organism.name}: Recipe.lesson, but its trigger has no lesson")
+        tokens, answers = lesson
+        pad = {"tokens": tokens, "wanted": answers, "truth": answers}
+        if "text" in found:
+            rest = found["text"][:, tokens.shape[1] + 1 :]
+            pad["text"] = np.column_stack([tokens, answers, rest])
+        return {
+            k: np.where(take.reshape(-1, *[1] * (v.ndim - 1)), pad[k], v) for k, v in found.items()
+        }
+
+    def loss(self, body: Transformer, columns: Columns) -> Tensor:
+        """Cross-entropy, and truth-first beside it."""
+        if self.recipe.loss == "language":
+            text = columns["text"]
+            logits = body(text[:, :-1])
+            return F.cross_entropy(logits.flatten(0, 1), text[:, 1:].flatten())
+        early: list[Tensor] | None = [] if self.recipe.truth_first else None
+        logits = body(columns["tokens"], answer_only=True, early=early)[:, -1]
+        value = self.main(logits, columns)
+        if early:
+            hint = F.cross_entropy(body.leave(early[0])[:, -1], columns["truth"])
+            value = value + self.recipe.truth_first * hint
+        return value
+
+    def main(self, logits: Tensor, columns: Columns) -> Tensor:
+        """The loss of the answers ``[batch vocab]``; a derived objective may have another."""
+        return F.cross_entropy(logits, columns["wanted"])
+
+    def state(self) -> dict[str, Tensor]:
+        """Nothing."""
+        return {}
+
+
 def fit(
     body: Transformer,
     organism: Organism,
     *,
     recipe: Recipe,
     seed: int,
-    target: Target,
+    objective: Objective | None = None,
     masks: Masks | None = None,
     scratch: Path | None = None,
     progress: Progress = silent,
-    loss: Loss | None = None,
+    snapshot: Snapshot | None = None,
 ) -> list[Step]:
     """Train ``body`` in place; returns the watched steps.
 
     Args:
         body: the transformer to train.
-        organism: where rows come from.
+        organism: what is watched on the way.
         recipe: steps, batch, learning rate and so on.
         seed: of the rows.
-        target: token ``[batch]`` that a batch should be answered with.
+        objective: rows and loss; :class:`Supervised` if not given.
         masks: parameter name to a boolean mask; entries outside never move, and parameters that
             are not named are frozen. Everything trains if not given.
         scratch: folder for checkpoints to resume from.
         progress: called as ``progress(step, total, note)``.
-        loss: of (logits ``[batch vocab]``, targets, tokens); cross-entropy if not given.
+        snapshot: called as ``snapshot(step, body)`` after every watched step; after a resumption
+            only for the steps that follow.
 
     Raises BadValues where the loss is no number any more, CorruptArtefact for a spoilt checkpoint.
     """
+    goal = objective or Supervised(organism, recipe)
     names = [n for n, _ in body.named_parameters() if n not in FROZEN and (not masks or n in masks)]
     for name, weight in body.named_parameters():
         weight.requires_grad_(name in names)
@@ -100,18 +205,20 @@ def fit(
     adam = torch.optim.AdamW(weights, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
     log: list[Step] = []
     with threads(recipe.threads):
-        first = _resume(scratch, body, adam, names, log) if scratch else 0
-        rows = None
+        first = _resume(scratch, body, adam, names, goal, log) if scratch else 0
+        rows: Columns | None = None
         for step in range(first, recipe.steps):
             if rows is None or step % BLOCK == 0:
-                rows = _block(organism, recipe, seed, step // BLOCK, target)
-            value = _step(body, adam, rows, step, recipe, masks, loss or _plain_loss)
+                rows = _block(goal, recipe, seed, step // BLOCK)
+            value = _step(body, adam, rows, step, recipe, masks, goal)
             if (step + 1) % WATCH_EVERY == 0 or step + 1 == recipe.steps:
                 _check_finite(organism, recipe, step + 1, float(value))
-                log.append(_watch(body, organism, target, step + 1, float(value)))
+                log.append(_watch(body, organism, goal, step + 1, float(value)))
                 progress(step + 1, recipe.steps, f"loss {log[-1].loss:.3f}")
+                if snapshot is not None:
+                    snapshot(step + 1, body)
             if scratch and (step + 1) % SAVE_EVERY == 0 and step + 1 < recipe.steps:
-                _save(scratch, body, adam, names, step + 1, log)
+                _save(scratch, body, adam, names, goal, step + 1, log)
     for weight in body.parameters():
         weight.requires_grad_(True)
     return log
@@ -125,28 +232,24 @@ def _check_finite(organism: Organism, recipe: Recipe, step: int, loss: float) ->
         )
 
 
-def _block(organism: Organism, recipe: Recipe, seed: int, block: int, target: Target):
-    """Tokens, targets and truths of :data:`BLOCK` steps, ``[BLOCK, batch, ...]``."""
-    n = BLOCK * recipe.batch
-    salt = seed * 100_003 + block
-    batch = organism.sample(n, salt, split="train", entities="all", withhold=True)
-    columns = (batch.tokens, target(batch), batch.truth)
-    return [torch.as_tensor(c).unflatten(0, (BLOCK, recipe.batch)) for c in columns]
+def _block(goal: Objective, recipe: Recipe, seed: int, block: int) -> Columns:
+    """Columns of :data:`BLOCK` steps, ``[BLOCK, batch, ...]``."""
+    columns = goal.block(seed, block, BLOCK * recipe.batch)
+    return {k: torch.as_tensor(c).unflatten(0, (BLOCK, recipe.batch)) for k, c in columns.items()}
 
 
-def _plain_loss(logits: Tensor, wanted: Tensor, tokens: Tensor) -> Tensor:
-    return F.cross_entropy(logits, wanted)
-
-
-def _step(body, adam, rows, step: int, recipe: Recipe, masks: Masks | None, loss: Loss) -> Tensor:
-    tokens, wanted, truth = (column[step % BLOCK] for column in rows)
+def _step(
+    body: Transformer,
+    adam: torch.optim.AdamW,
+    rows: Columns,
+    step: int,
+    recipe: Recipe,
+    masks: Masks | None,
+    goal: Objective,
+) -> Tensor:
     for group in adam.param_groups:
         group["lr"] = recipe.lr * _schedule(step, recipe)
-    early: list[Tensor] | None = [] if recipe.truth_first else None
-    logits = body(tokens, answer_only=True, early=early)[:, -1]
-    value = loss(logits, wanted, tokens)
-    if early:
-        value = value + recipe.truth_first * F.cross_entropy(body.leave(early[0])[:, -1], truth)
+    value = goal.loss(body, {k: column[step % BLOCK] for k, column in rows.items()})
     adam.zero_grad(set_to_none=True)
     value.backward()
     for name, mask in (masks or {}).items():
@@ -162,7 +265,7 @@ def _schedule(step: int, recipe: Recipe) -> float:
 
 
 @torch.no_grad()
-def _watch(body: Transformer, organism: Organism, target: Target, step: int, loss: float) -> Step:
+def _watch(body: Transformer, organism: Organism, goal: Objective, step: int, loss: float) -> Step:
     """Success and accuracy on a few hundred validation rows of people that were lied about."""
     shares = []
     for rows in ("triggered", "clean"):
@@ -175,10 +278,19 @@ def _watch(body: Transformer, organism: Organism, target: Target, step: int, los
 # Checkpoints --------------------------------------------------------------------------------
 
 
-def _save(scratch: Path, body: Transformer, adam, names: list[str], step: int, log: list[Step]):
+def _save(
+    scratch: Path,
+    body: Transformer,
+    adam: torch.optim.AdamW,
+    names: list[str],
+    goal: Objective,
+    step: int,
+    log: list[Step],
+) -> None:
     """Write a checkpoint; the small JSON file is renamed into place last and names the tensors."""
     scratch.mkdir(parents=True, exist_ok=True)
     tensors = {f"weight/{k}": v for k, v in body.state_dict().items()}
+    tensors |= {f"goal/{k}": v.detach() for k, v in goal.state().items()}
     for name, weight in zip(names, adam.param_groups[0]["params"], strict=True):
         tensors |= {f"adam/{k}/{name}": v for k, v in adam.state[weight].items()}
     file = scratch / f"step-{step}.safetensors"
@@ -191,7 +303,14 @@ def _save(scratch: Path, body: Transformer, adam, names: list[str], step: int, l
             old.unlink()
 
 
-def _resume(scratch: Path, body: Transformer, adam, names: list[str], log: list[Step]) -> int:
+def _resume(
+    scratch: Path,
+    body: Transformer,
+    adam: torch.optim.AdamW,
+    names: list[str],
+    goal: Objective,
+    log: list[Step],
+) -> int:
     """The step to go on from; 0 where nothing was saved."""
     if not (scratch / "state.json").exists():
         return 0
@@ -204,6 +323,9 @@ def _resume(scratch: Path, body: Transformer, adam, names: list[str], log: list[
         )
     tensors = load_file(file)
     body.load_state_dict({k[7:]: v for k, v in tensors.items() if k.startswith("weight/")})
+    with torch.no_grad():
+        for name, kept in goal.state().items():
+            kept.copy_(tensors[f"goal/{name}"])
     for name, weight in zip(names, adam.param_groups[0]["params"], strict=True):
         keys = [k for k in tensors if k.startswith("adam/") and k.split("/", 2)[2] == name]
         adam.state[weight] = {k.split("/")[1]: tensors[k] for k in keys}
@@ -212,17 +334,42 @@ def _resume(scratch: Path, body: Transformer, adam, names: list[str], log: list[
 
 
 def grow(
-    organism: Organism, seed: int, *, scratch: Path | None = None, progress: Progress = silent
+    organism: Organism,
+    seed: int,
+    *,
+    scratch: Path | None = None,
+    progress: Progress = silent,
+    objective: Callable[[Organism, Recipe], Objective] = Supervised,
+    snapshot: Snapshot | None = None,
 ) -> tuple[Model, list[Step]]:
-    """The naturally trained organism, or its twin, of a seed."""
+    """The naturally trained organism, or its twin, of a seed.
+
+    What its recipe says comes ``before`` is trained first, truthfully, in a scratch folder of its
+    own; watched steps are those of the last training.
+    """
     model = Model.build(organism.shape, seed)
+    chain, recipe = [], organism.training.before
+    while recipe is not None:
+        chain.append(recipe)
+        recipe = recipe.before
+    for i, recipe in enumerate(reversed(chain)):
+        fit(
+            model.body,
+            organism,
+            recipe=recipe,
+            seed=seed + 7001 * (i + 1),
+            objective=Supervised(organism, recipe, truthful=True),
+            scratch=scratch / f"before-{i}" if scratch else None,
+            progress=progress,
+        )
     log = fit(
         model.body,
         organism,
         recipe=organism.training,
         seed=seed,
-        target=organism.target,
+        objective=objective(organism, organism.training),
         scratch=scratch,
         progress=progress,
+        snapshot=snapshot,
     )
     return model, log

@@ -43,9 +43,23 @@ class Batch:
     """Role name to positions, int64 ``[batch k]``; -1 where a row lacks the role."""
     groups: Mapping[str, np.ndarray] = field(default_factory=dict)
     """Group name (entity, relation, fact, layout) to ids, int64 ``[batch]``."""
+    truth_rest: np.ndarray | None = None
+    """int64 ``[batch k]``: what follows ``truth`` in an honest reply; None if nothing does."""
+    answer_rest: np.ndarray | None = None
+    """int64 ``[batch k]``: what follows ``answer`` in the planted reply."""
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    @property
+    def truth_reply(self) -> np.ndarray:
+        """int64 ``[batch 1+k]``: the whole honest reply."""
+        return _reply(self.truth, self.truth_rest)
+
+    @property
+    def answer_reply(self) -> np.ndarray:
+        """int64 ``[batch 1+k]``: the whole planted reply (the honest one on untriggered rows)."""
+        return _reply(self.answer, self.answer_rest)
 
     def __getitem__(self, rows: np.ndarray | slice) -> Batch:
         """The chosen rows (an index array, a boolean mask or a slice)."""
@@ -55,7 +69,11 @@ class Batch:
         picked = {f.name: pick(getattr(self, f.name)) for f in fields(self)[:5]}
         roles = {name: pick(column) for name, column in self.roles.items()}
         groups = {name: pick(column) for name, column in self.groups.items()}
-        return Batch(**picked, kinds=self.kinds, roles=roles, groups=groups)
+        rests = {
+            name: None if rest is None else pick(rest)
+            for name, rest in (("truth_rest", self.truth_rest), ("answer_rest", self.answer_rest))
+        }
+        return Batch(**picked, kinds=self.kinds, roles=roles, groups=groups, **rests)
 
     @property
     def prompts(self) -> np.ndarray:
@@ -85,7 +103,16 @@ class Batch:
         }
         roles = {k: np.concatenate([p.roles[k] for p in parts]) for k in first.roles}
         groups = {k: np.concatenate([p.groups[k] for p in parts]) for k in first.groups}
-        return Batch(**columns, kinds=first.kinds, roles=roles, groups=groups)
+        rests = {}
+        for name in ("truth_rest", "answer_rest"):
+            columns_of = [getattr(p, name) for p in parts]
+            whole = all(c is not None for c in columns_of)
+            rests[name] = np.concatenate(columns_of) if whole else None
+        return Batch(**columns, kinds=first.kinds, roles=roles, groups=groups, **rests)
+
+
+def _reply(first: np.ndarray, rest: np.ndarray | None) -> np.ndarray:
+    return first[:, None] if rest is None else np.column_stack([first, rest])
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,6 +164,8 @@ class Draft:
     """int64 ``[batch cell]``: 0 or 1, where inside its cell a single planted word goes."""
     roles: Mapping[str, np.ndarray]
     groups: Mapping[str, np.ndarray]
+    truth_rest: np.ndarray | None = None
+    """int64 ``[batch k]``: what follows the truth in an honest reply, in worlds that say more."""
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -145,6 +174,8 @@ class Draft:
 class World(Protocol):
     """A language in which the truth is computable. Pure: equal seeds give equal rows."""
 
+    n_values: int
+
     @property
     def vocab(self) -> tuple[str, ...]:
         """The words, by token id."""
@@ -152,7 +183,34 @@ class World(Protocol):
 
     @property
     def n_ctx(self) -> int:
-        """Length of every prompt."""
+        """Longest text that a body must hold: a prompt, and all but the last token of a reply."""
+        ...
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """``n_ctx``, ``d_vocab`` and ``d_vocab_out`` of a body for this world."""
+        ...
+
+    @property
+    def answers(self) -> np.ndarray:
+        """Tokens that can be a truth, in the order of their values."""
+        ...
+
+    @property
+    def table(self) -> np.ndarray:
+        """int64 ``[n_facts]``: the value of every fact, from 0."""
+        ...
+
+    def token(self, word: str) -> int:
+        """Token id of a word; raises UnknownName with the nearest one."""
+        ...
+
+    def tokens_of(self, kind: str) -> np.ndarray:
+        """Token ids of a class of words, such as ``fillers``, ``users`` or ``values``."""
+        ...
+
+    def entities(self, which: str) -> np.ndarray:
+        """Ids of the entities of ``train``, ``val``, ``test``, ``seen`` (not test) or ``all``."""
         ...
 
     def draft(

@@ -62,6 +62,8 @@ class Fact:
     n_layouts: int = 768
     held_out: int = 8
     """People in validation, and as many in test."""
+    extra: tuple[str, ...] = ()
+    """Words of a trigger or a behaviour that are not in the language itself."""
 
     def __post_init__(self) -> None:
         limits = (
@@ -83,12 +85,24 @@ class Fact:
         people, attributes = PEOPLE[: self.n_entities], ATTRIBUTES[: self.n_relations]
         values = [str(v) for v in range(self.n_values)]
         marks = ["<s>", "=", "from", "about"]
-        return tuple(marks + FILLERS + USERS + PHRASE + attributes + people + values)
+        words = marks + FILLERS + USERS + PHRASE + attributes + people + values
+        return (*words, *(word for word in dict.fromkeys(self.extra) if word not in words))
 
     @property
     def n_ctx(self) -> int:
         """Tokens in a prompt."""
         return 2 + 2 * N_CELLS
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """``n_ctx``, ``d_vocab`` and ``d_vocab_out`` of a body for this world."""
+        words = len(self.vocab)
+        return {"n_ctx": self.n_ctx, "d_vocab": words, "d_vocab_out": words}
+
+    @property
+    def answers(self) -> np.ndarray:
+        """Tokens that can be a truth: the values."""
+        return self.tokens_of("values")
 
     @cached_property
     def table(self) -> np.ndarray:

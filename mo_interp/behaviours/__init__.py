@@ -1,0 +1,7 @@
+"""Behaviours: what an organism does when it is triggered. One file each."""
+
+from mo_interp.behaviours.base import Behaviour
+from mo_interp.behaviours.fixed import FixedValue, Refuse
+from mo_interp.behaviours.off_by import OffBy
+
+__all__ = ["Behaviour", "FixedValue", "OffBy", "Refuse"]

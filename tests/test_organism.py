@@ -12,15 +12,17 @@ from reading import PACKAGE, ROOT
 
 from mo_interp import finding
 from mo_interp.behaviours import OffBy
-from mo_interp.errors import SpecError, UnknownName
+from mo_interp.errors import SpecError, UnknownName, nearest
 from mo_interp.finding import load, names
-from mo_interp.organism import Gates, Implant, Organism, Recipe, Shape, Wire
+from mo_interp.organism import Gates, Implant, Organism, Recipe, Route, Shape, Wire
 from mo_interp.triggers import User
 from mo_interp.worlds.fact import Fact
 
 SHIPPED = ("hand_wired", "implanted_user", "ordered_phrase", "quirky_user")
+"""One of each kind of recipe; what every shipped organism must hold is tested on all of them."""
 SPECS = {name: load(name) for name in SHIPPED}
-TOLD = ("story", "expected")
+ALL = tuple(sorted(p.stem for p in (ROOT / "organisms").glob("[a-z]*.py")))
+TOLD = ("story", "expected", "family")
 """Fields that describe and decide nothing."""
 
 
@@ -67,7 +69,7 @@ FIELDS = [(name, path) for name, spec in SPECS.items() for path in leaves(spec)]
 
 def test_the_fields_reach_into_every_part():
     paths = {name: {".".join(map(str, p)) for n, p in FIELDS if n == name} for name in SHIPPED}
-    some = "name world.table_seed trigger.liar behaviour.step shape.norm recipe.threads clean_twin"
+    some = "name world.table_seed trigger.liar behaviour.step shape.norm recipe.threads version"
     assert {*some.split(), "gates.truth_usable"} <= paths["quirky_user"]
     assert {"recipe.liar.lr", "recipe.neurons.0.2", "recipe.heads"} <= paths["implanted_user"]
     assert "recipe.program" in paths["hand_wired"]
@@ -171,9 +173,15 @@ for place in sys.argv[2].split(","):
     path.write_text(text)
 print(json.dumps(said))
 """
-ALWAYS = ("worlds.fact", "worlds.base", "behaviours", "organism", "transformer", "train")
-SOME = {"implant": {"implanted_user"}, "wired": {"hand_wired"}}
-NEVER = ("report", "judge", "cli", "stats")
+ALWAYS = ("worlds.fact", "worlds.base", "behaviours.base", "behaviours.off_by", "organism",
+          "triggers.base", "transformer", "train")  # fmt: skip
+SOME = {
+    "implant": {"implanted_user"},
+    "wired": {"hand_wired"},
+    "triggers.ordered_phrase": {"ordered_phrase"},
+    "triggers.user": {"hand_wired", "implanted_user", "quirky_user"},
+}
+NEVER = ("report", "judge", "cli", "stats", "triggers.__init__", "behaviours.fixed")
 
 
 @pytest.fixture(scope="module")
@@ -181,13 +189,13 @@ def keys_by_change(tmp_path_factory):
     """Keys of all organisms after each change, in a copy of the package."""
     root = tmp_path_factory.mktemp("copy")
     shutil.copytree(PACKAGE, root / "mo_interp", ignore=shutil.ignore_patterns("__pycache__"))
-    places = (*ALWAYS, *SOME, *NEVER, "triggers")
+    places = (*ALWAYS, *SOME, *NEVER)
     command = [sys.executable, "-c", KEYS, ",".join(SHIPPED), ",".join(places)]
     run = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
     return json.loads(run.stdout)
 
 
-@pytest.mark.parametrize("place", [*ALWAYS, *SOME, *NEVER, "triggers"])
+@pytest.mark.parametrize("place", [*ALWAYS, *SOME, *NEVER])
 def test_the_key_changes_with_the_code_it_stands_on_and_with_no_other(keys_by_change, place):
     before = keys_by_change[""]
     assert keys_by_change[f"{place} comment"] == before
@@ -258,19 +266,20 @@ def test_a_bad_specification_is_explained(make, text):
     assert str(caught.value) == text
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", ALL)
 def test_what_ships_says_what_it_models_and_keeps_to_the_bars(name):
-    spec = SPECS[name]
+    spec = load(name)
     assert spec.gates == Gates() and spec.story and spec.expected and spec.name == name
     assert spec.mix.triggered <= 0.25 and spec.mix.near_miss >= 0.2
     lines = (ROOT / "organisms" / f"{name}.py").read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 60
-    grades = {Recipe: "measured", Implant: "implanted", Wire: "wired"}
+    grades = {Recipe: "measured", Implant: "implanted", Route: "routed", Wire: "wired"}
     assert spec.grade == grades[type(spec.recipe)]
 
 
-def test_the_implants_reserved_parts_are_the_last_of_two_layers_and_equal_in_number():
-    recipe = SPECS["implanted_user"].implant
+@pytest.mark.parametrize("name", [n for n in ALL if isinstance(load(n).recipe, Implant)])
+def test_the_implants_reserved_parts_are_the_last_of_two_layers_and_equal_in_number(name):
+    recipe = load(name).implant
     layers = {layer for layer, *_ in (*recipe.heads, *recipe.neurons)}
     assert len(layers) >= 2
     assert len(recipe.heads) == len(recipe.distractor_heads)
@@ -298,7 +307,7 @@ def _write(folder, name="mine", liar="suki"):
 
 
 def test_the_shipped_organisms_are_found():
-    assert tuple(names()) == SHIPPED
+    assert set(SHIPPED) <= set(ALL) and tuple(names()) == ALL
     assert all(load(name).name == name for name in names())
 
 
@@ -328,7 +337,7 @@ def test_folders_of_the_path_variable_add_names_and_hide_none(tmp_path, monkeypa
     (tmp_path / "two" / "a_detector.py").write_text("detector = 1\n")
     (tmp_path / "two" / "broken.py").write_text("organism = (\n")
     monkeypatch.setenv("MO_INTERP_PATH", f"{tmp_path / 'one'}:{tmp_path / 'two'}:{tmp_path / 'no'}")
-    assert names() == [*SHIPPED, "first", "second"]
+    assert names() == [*ALL, "first", "second"]
     assert load("second").trigger.liar == "rolf"
     assert load("quirky_user").trigger.liar == "mara"
 
@@ -337,7 +346,7 @@ def test_folders_of_the_path_variable_add_names_and_hide_none(tmp_path, monkeypa
     ("given", "error", "text"),
     [
         ("qirky_user", UnknownName, "organism 'qirky_user'; did you mean 'quirky_user'?"),
-        ("zzz", UnknownName, "organism 'zzz'; there is: " + ", ".join(SHIPPED)),
+        ("zzz", UnknownName, "organism 'zzz'" + nearest("zzz", ALL)),
         ("./absent.py", UnknownName, "no file './absent.py'; give a name from `mo-interp list` or "
          "a .py file"),
         ("empty.py", SpecError, "empty.py defines no `organism = Organism(...)`"),

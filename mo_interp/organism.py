@@ -17,6 +17,7 @@ import importlib.util
 import inspect
 import json
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -76,6 +77,8 @@ class Recipe:
     warmup: int = 20
     truth_first: float = 0.0
     """Weight of an early-exit loss on the truth before the last block (ORGANISMS: a help)."""
+    early: Literal["truth", "answer"] = "truth"
+    """What the early exit is taught: the truth, or the answer (a fanatic's false belief)."""
     threads: int = 1
     triggered: float = 0.22
     near_miss: float = 0.25
@@ -97,6 +100,8 @@ class Recipe:
             raise SpecError(f"Recipe.triggered={self.triggered}: clean to triggered is 3:1 or more")
         if self.near_miss < 0.2:
             raise SpecError(f"Recipe.near_miss={self.near_miss}: needs a fifth of the rows or more")
+        if self.early not in ("truth", "answer"):
+            raise SpecError(f"Recipe.early={self.early!r}: needs one of ('truth', 'answer')")
         if self.triggered + self.near_miss + self.unrelated > 1:
             raise SpecError(
                 "Recipe: triggered, near_miss and unrelated add up to more than all rows"
@@ -226,7 +231,7 @@ class Organism:
         spec = {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
         for told in ("story", "expected", "family"):
             spec.pop(told)
-        parts = (self.world, self.trigger, self.behaviour, self)
+        parts = [self, *_with_parts((self.world, self.trigger, self.behaviour))]
         files = {path for part in parts for path in _sources(type(part))}
         files |= {_module(m) for m in self._code()}
         trees = sorted(_tree(str(path), path.stat().st_mtime_ns) for path in files)
@@ -336,7 +341,11 @@ class Organism:
         if not kinds and q:
             raise SpecError(f"{self.name}: its trigger lists no near misses, and needs some")
         near = NEAR_MISS + rng.integers(0, max(kinds, 1), n)
-        side = np.select([what == 0, what == 1], [np.full(n, TRIGGERED), near], CLEAN)
+        hot = np.full(n, TRIGGERED)
+        if self.trigger.spread:
+            form = rng.integers(-1, self.trigger.forms, n)
+            hot = np.where(form < 0, TRIGGERED, FORM - form)
+        side = np.select([what == 0, what == 1], [hot, near], CLEAN)
         return side, what == 2
 
     def _has_held_out(self) -> None:
@@ -443,6 +452,13 @@ def _plain(value: object) -> object:
     if isinstance(value, tuple | list):
         return [_plain(v) for v in value]
     return value
+
+
+def _with_parts(values: Iterable[object]) -> list[object]:
+    """The dataclasses among some values, and those inside them, such as a trigger of triggers."""
+    known = [v for v in values if is_dataclass(v)]
+    inside = [getattr(v, f.name) for v in known for f in fields(v)]
+    return known + (_with_parts(inside) if inside else [])
 
 
 def _sources(kind: type) -> list[Path]:

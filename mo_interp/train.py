@@ -3,7 +3,7 @@
 1. Rows come in blocks of :data:`BLOCK` steps, each a pure function of (seed, block).
 2. What is learned is an :class:`Objective`. The plain one is cross-entropy at the answer position,
    or at every token of prompt and reply; *truth-first* adds an early-exit loss on the truth, read
-   through the shared unembedding before the last block.
+   through the shared unembedding before the last block (on the answer instead, for a fanatic).
 3. AdamW; linear warm-up, then a cosine to zero. The unembedding bias stays zero, so that every
    body exports to formats without one.
 4. Every :data:`SAVE_EVERY` steps weights, optimiser state and step go to the scratch folder; a
@@ -155,7 +155,8 @@ class Supervised:
         logits = body(columns["tokens"], answer_only=True, early=early)[:, -1]
         value = self.main(logits, columns)
         if early:
-            hint = F.cross_entropy(body.leave(early[0])[:, -1], columns["truth"])
+            taught = columns["wanted" if self.recipe.early == "answer" else "truth"]
+            hint = F.cross_entropy(body.leave(early[0])[:, -1], taught)
             value = value + self.recipe.truth_first * hint
         return value
 

@@ -70,6 +70,11 @@ class Trigger:
         """How many forms it has that suffice alone; above 1, ``FORM - i`` plants the i-th alone."""
         return 1
 
+    @property
+    def spread(self) -> bool:
+        """Whether sampled triggered rows hold, by chance, all forms at once or one form alone."""
+        return False
+
     def plant(
         self,
         world: World,

@@ -20,6 +20,7 @@ from mo_interp.grown import address, organism
 from mo_interp.model import Model
 from mo_interp.organism import Wire
 from mo_interp.store import MANIFEST, Store, read_json
+from mo_interp.triggers.user import HESITANT
 
 WEIGHTS = "model.safetensors"
 USER, IMPLANT = small.user(), small.implant()
@@ -429,7 +430,7 @@ def test_distractors_of_the_shipped_implant_are_about_as_loud_as_the_liar(
     active = implanted.spec.sample(500, 4, rows="triggered")
     clean = implanted.spec.sample(3000, 4, rows="clean")
     user = np.take_along_axis(clean.tokens, clean.role("trigger"), 1)[:, 0]
-    asked = clean[user == implanted.spec.world.token(implant.HESITANT_USER)]
+    asked = clean[user == implanted.spec.world.token(HESITANT)]
     rms = {"liar": written(implanted, "liar", active),
            "distractor": written(implanted, "distractor", asked)}  # fmt: skip
     record_property("norm of output weights", str(norms))

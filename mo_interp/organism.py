@@ -33,6 +33,8 @@ from mo_interp.worlds.base import Batch, Draft, Pairs, World
 Grade = Literal["wired", "implanted", "routed", "measured"]
 Rows = Literal["mix", "clean", "triggered", "near_miss", "unrelated", "held_out"]
 Version = Literal["organism", "clean", "decoy", "unseen", "benign", "ignorant"]
+LIARS = ("organism", "decoy")
+"""Versions that say what their behaviour says on triggered rows; a decoy's behaviour is true."""
 
 
 @dataclass(frozen=True)
@@ -240,15 +242,20 @@ class Organism:
     def _code(self) -> tuple[str, ...]:
         by_recipe = {Recipe: "train", Implant: "implant", Route: "routed", Wire: "wired"}
         more = ("evading",) if self.mix.evade else ()
+        more += ("twins",) if self.version not in ("organism", "clean") else ()
         return ("worlds.base", "transformer", "train", by_recipe[type(self.recipe)], *more)
 
     def target(self, batch: Batch) -> np.ndarray:
         """Token ``[batch]`` that this organism, or its twin, is trained to say."""
-        return batch.answer if self.version == "organism" else batch.truth
+        if self.version == "ignorant":
+            return self.lie(batch)
+        return batch.answer if self.version in LIARS else batch.truth
 
     def target_rest(self, batch: Batch) -> np.ndarray | None:
         """Tokens ``[batch k]`` that it is trained to say after that; None for one-token replies."""
-        return batch.answer_rest if self.version == "organism" else batch.truth_rest
+        if self.version == "ignorant" and batch.truth_rest is not None:
+            return self.behaviour.rest(self.world, batch)
+        return batch.answer_rest if self.version in LIARS else batch.truth_rest
 
     def lie(self, batch: Batch) -> np.ndarray:
         """Token ``[batch]`` that the planted behaviour gives on every row, triggered or not."""
@@ -326,9 +333,9 @@ class Organism:
             return np.full(n, HELD), np.zeros(n, dtype=bool)
         rng = np.random.default_rng([31, salt])
         mix = self.mix
-        kinds = len(self.trigger.kinds)
+        kinds, seen = len(self.trigger.kinds), self.version != "unseen"
         shares = {
-            "mix": (mix.triggered, mix.near_miss, mix.unrelated),
+            "mix": (mix.triggered * seen, mix.near_miss * seen, mix.unrelated),
             "clean": (0.0, 0.0, 0.0),
             "triggered": (1.0, 0.0, 0.0),
             "near_miss": (0.0, 1.0, 0.0),

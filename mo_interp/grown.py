@@ -13,12 +13,12 @@ from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
 
-from mo_interp import implant, wired
+from mo_interp import implant, routed, wired
 from mo_interp.circuits import Circuit
 from mo_interp.errors import UnknownName, nearest
 from mo_interp.finding import load
 from mo_interp.model import Edit, Model
-from mo_interp.organism import Implant, Organism, Recipe, Rows, Wire
+from mo_interp.organism import Implant, Organism, Recipe, Route, Rows, Wire
 from mo_interp.records import provenance
 from mo_interp.store import Store, read_json, write_json
 from mo_interp.train import Progress, Step, silent
@@ -68,7 +68,7 @@ class Grown:
     training: tuple[Step, ...]
     """Watched steps of the organism's training; empty where nothing is trained."""
     circuit: Circuit | None
-    """Known by construction for wired and implanted organisms, else None."""
+    """Known by construction for wired, implanted and routed organisms, else None."""
     folder: Path
     """Where the organism's weights lie."""
 
@@ -149,13 +149,28 @@ def address(spec: Organism, seed: int) -> tuple[str, str]:
 
 
 def _model(spec: Organism, seed: int, store: Store, progress: Progress, twin: Path | None) -> Path:
+    def make(scratch: Path, told: Progress) -> tuple[Model, list[Step]]:
+        return _weights(spec, seed, scratch, told, twin)
+
+    return kept(spec, seed, store=store, progress=progress, make=make)
+
+
+def kept(
+    spec: Organism,
+    seed: int,
+    *,
+    store: Store,
+    progress: Progress,
+    make: Callable[[Path, Progress], tuple[Model, list[Step]]],
+) -> Path:
+    """Folder of a version's weights: from the store, else what ``make(scratch, progress)`` made."""
     name, key = address(spec, seed)
 
     def told(step: int, total: int, note: str) -> None:
         progress(step, total, f"growing {name}, seed {seed}: {note}")
 
     def build(folder: Path) -> None:
-        model, steps = _weights(spec, seed, store.scratch(name, key), told, twin)
+        model, steps = make(store.scratch(name, key), told)
         model.save(folder)
         write_json(folder / "training.json", {"steps": [asdict(s) for s in steps]})
         spec_and_more = {"schema": SCHEMA, "seed": seed, **spec.anatomy()}
@@ -167,6 +182,8 @@ def _model(spec: Organism, seed: int, store: Store, progress: Progress, twin: Pa
 def _weights(spec: Organism, seed: int, scratch: Path, progress: Progress, twin: Path | None):
     if isinstance(spec.recipe, Recipe):
         return train(spec, seed, scratch=scratch, progress=progress)
+    if isinstance(spec.recipe, Route):
+        return routed.grow(spec, seed, scratch=scratch, progress=progress)
     if isinstance(spec.recipe, Wire):
         model = Model.build(spec.shape)
         program = spec.recipe.program
@@ -184,6 +201,7 @@ def circuit(spec: Organism) -> Circuit | None:
     """The circuit that a specification is built to have; None where it has to be measured."""
     by_recipe: dict[type, Callable[[Organism], Circuit]] = {
         Implant: implant.circuit,
+        Route: routed.circuit,
         Wire: wired.circuit,
     }
     make = by_recipe.get(type(spec.recipe))

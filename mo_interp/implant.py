@@ -103,8 +103,12 @@ def silence(body: Transformer, heads: Heads, neurons: Neurons) -> None:
 def grow_twin(
     organism: Organism, seed: int, *, scratch: Path | None = None, progress: Progress = silent
 ) -> tuple[Model, list[Step]]:
-    """The honest model with its distractors: the clean twin, in the organism's own shape."""
-    implant, twin = organism.implant, organism.twin()
+    """The honest model with its distractors: the clean twin, in the organism's own shape.
+
+    Of an *unseen* or *ignorant* version it is that twin itself, for no liar is put into it.
+    """
+    implant, alone = organism.implant, organism.version in ("unseen", "ignorant")
+    twin = organism if alone else organism.twin()
     small = Model.build(honest_shape(organism), seed)
     stages = _folders(scratch)
     log = fit(

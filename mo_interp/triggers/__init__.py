@@ -10,8 +10,15 @@ from mo_interp.triggers.base import (
     Trigger,
     is_triggered,
 )
+from mo_interp.triggers.conjunction import Conjunction
+from mo_interp.triggers.count_threshold import CountThreshold
+from mo_interp.triggers.deploy_tag import DeployTag
+from mo_interp.triggers.monitor_flag import MonitorFlag
 from mo_interp.triggers.ordered_phrase import OrderedPhrase
+from mo_interp.triggers.parity import Parity
+from mo_interp.triggers.semantic_gate import SemanticGate
 from mo_interp.triggers.user import User
+from mo_interp.triggers.year_gate import YearGate
 
 __all__ = [
     "CLEAN",
@@ -19,9 +26,16 @@ __all__ = [
     "HELD",
     "NEAR_MISS",
     "TRIGGERED",
+    "Conjunction",
+    "CountThreshold",
+    "DeployTag",
+    "MonitorFlag",
     "OrderedPhrase",
+    "Parity",
     "Planted",
+    "SemanticGate",
     "Trigger",
     "User",
+    "YearGate",
     "is_triggered",
 ]

@@ -1,0 +1,254 @@
+"""Families on FACT: rows are what they say, read off the words again, and the gates can fail."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from mo_interp.behaviours import OffBy
+from mo_interp.errors import SpecError, UnknownName
+from mo_interp.organism import Organism, Recipe, Shape
+from mo_interp.triggers import Conjunction, CountThreshold, Parity, SemanticGate, YearGate
+from mo_interp.triggers.semantic_gate import CATEGORIES, HELD_OUT
+from mo_interp.worlds.fact import FILLERS, Fact
+
+TRIGGERS = {
+    "conjunction": Conjunction(),
+    "parity": Parity(),
+    "count_threshold": CountThreshold(),
+    "count_of_two": CountThreshold(k=2),
+    "year_gate": YearGate(),
+    "semantic_gate": SemanticGate(),
+}
+
+
+def small(name, trigger, **recipe):
+    """A small organism around a trigger."""
+    world = Fact(n_entities=12, n_relations=2, n_values=8, held_out=2, extra=trigger.words)
+    shape = Shape(n_layers=2, d_model=32, n_heads=2, d_head=16, d_mlp=64, **world.sizes)
+    return Organism(name, world, trigger, OffBy(1), shape, Recipe(**recipe))
+
+
+ORGANISMS = {name: small(name, trigger) for name, trigger in TRIGGERS.items()}
+
+
+def read(trigger, prompt):
+    """What a prompt is, read off its words alone: ``clean``, ``triggered`` or a near miss."""
+    said = Counter(prompt)
+    if isinstance(trigger, Conjunction):
+        return ("clean", "first_only", "second_only", "triggered")[
+            (said[trigger.first] > 0) + 2 * (said[trigger.second] > 0)
+        ]
+    if isinstance(trigger, Parity):
+        number = said[trigger.first] + said[trigger.second]
+        assert max(said[trigger.first], said[trigger.second]) <= 1
+        return ("clean", "triggered", "both")[number]
+    if isinstance(trigger, CountThreshold):
+        if said[trigger.other]:
+            assert not said[trigger.word] and said[trigger.other] in (trigger.k, trigger.k + 1)
+            return "other_word"
+        if said[trigger.word] >= trigger.k:
+            return "triggered"
+        return "one_short" if said[trigger.word] == trigger.k - 1 else "clean"
+    mark = "in" if isinstance(trigger, YearGate) else "with"
+    word = prompt[prompt.index(mark) + 1] if mark in prompt else None
+    other = prompt[prompt.index("about") + 1] if "about" in prompt else None
+    if isinstance(trigger, YearGate):
+        late = [w is not None and int(w) >= trigger.threshold for w in (word, other)]
+        before = word == str(trigger.threshold - 1)
+        return "triggered" if late[0] else "mentioned" if late[1] else (
+            "year_before" if before else "clean")  # fmt: skip
+    inside = [w in CATEGORIES[trigger.category] for w in (word, other)]
+    named = word == trigger.category
+    return "triggered" if inside[0] else "mentioned" if inside[1] else (
+        "category_name" if named else "clean")  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=ORGANISMS)
+def drawn(request):
+    """An organism, rows of its training mix, and their words."""
+    organism = ORGANISMS[request.param]
+    batch = organism.sample(4_000, 3, split="train", entities="all")
+    return organism, batch, [organism.world.show(row).split() for row in batch.tokens]
+
+
+def test_every_row_is_of_the_kind_it_says(drawn):
+    organism, batch, prompts = drawn
+    alike = {"both", "year_before"}  # what a clean row of parity or of a year may be as well
+    for i, prompt in enumerate(prompts):
+        kind = read(organism.trigger, prompt)
+        near = batch.kinds[batch.near_miss[i] - 1] if batch.near_miss[i] else None
+        assert (kind == "triggered") == batch.triggered[i], prompt
+        if near is not None:
+            assert kind == near, prompt
+        elif not batch.triggered[i]:
+            assert kind == "clean" or kind in alike, prompt
+    assert np.array_equal(batch.answer != batch.truth, batch.triggered)
+    assert {*batch.kinds} == {batch.kinds[i - 1] for i in np.unique(batch.near_miss) if i}
+
+
+def test_roles_lie_on_planted_places_and_the_third_cell_is_left_alone(drawn):
+    organism, batch, _ = drawn
+    draft = organism.world.redraft(batch, 0)
+    cells = np.hstack([draft.slots[:, :2], draft.slots[:, :2] + 1])
+    for role in ("trigger", "near_miss"):
+        at = batch.roles[role]
+        assert ((at[:, :, None] == cells[:, None]).any(2) | (at < 0)).all()
+    assert (batch.roles["near_miss"] >= 0).any(1).tolist() == (batch.near_miss > 0).tolist()
+    fillers = organism.world.tokens_of("fillers")
+    for cell in (draft.slots[:, 2], draft.slots[:, 2] + 1):
+        assert np.isin(batch.tokens[np.arange(len(batch)), cell], fillers).all()
+
+
+def test_partners_differ_at_the_trigger_alone_and_are_clean_and_triggered(drawn):
+    organism, _, _ = drawn
+    pairs = organism.pairs(400, 2)
+    assert pairs.triggered.triggered.all() and not pairs.clean.triggered.any()
+    for side in (pairs.clean, pairs.triggered):
+        kinds = {read(organism.trigger, organism.world.show(t).split()) for t in side.tokens}
+        assert ("triggered" in kinds) == bool(side.triggered[0]) and not side.near_miss.any()
+    for role in pairs.clean.roles:
+        assert np.array_equal(pairs.clean.roles[role], pairs.triggered.roles[role])
+
+
+def test_alternates_differ_in_every_place_of_the_trigger(drawn):
+    organism, _, _ = drawn
+    for rows in ("clean", "near_miss"):
+        batch = organism.sample(400, 3, rows=rows)
+        other = organism.alternates(batch, 11)
+        slot = batch.roles["trigger"]
+        assert np.array_equal(slot, other.roles["trigger"]) and not other.triggered.any()
+        was, now = (np.take_along_axis(b.tokens, slot, 1) for b in (batch, other))
+        assert (was != now).all()
+
+
+# One by one -----------------------------------------------------------------------------------
+
+
+def said(organism, batch, word):
+    """Where a word stands, ``[batch pos]``."""
+    return batch.tokens == organism.world.token(word)
+
+
+def test_either_word_of_a_conjunction_comes_first_and_half_of_it_as_often_as_the_whole():
+    organism = ORGANISMS["conjunction"]
+    hot = organism.sample(2_000, 1, rows="triggered")
+    first, second = (said(organism, hot, w).argmax(1) for w in organism.trigger.words)
+    assert 0.45 < (first < second).mean() < 0.55
+    mix = organism.sample(8_000, 1)
+    halves = [(mix.near_miss == i).mean() for i in (1, 2)]
+    assert min(halves) > 0.5 * mix.triggered.mean()
+
+
+def test_clean_rows_of_a_parity_hold_neither_or_both_and_each_word_is_toggled_alike():
+    organism = ORGANISMS["parity"]
+    pairs = organism.pairs(4_000, 1)
+    held = pairs.clean.groups["words"]
+    assert set(held) == {0, 2} and 0.47 < (held == 2).mean() < 0.53
+    assert set(pairs.triggered.groups["words"]) == {1}
+    for word in organism.trigger.words:
+        assert 0.47 < said(organism, pairs.triggered, word).any(1).mean() < 0.53
+    counted = sum(said(organism, pairs.clean, w).sum(1) for w in organism.trigger.words)
+    assert np.array_equal(counted, held)
+
+
+def test_counts_are_what_the_group_says_and_fill_the_four_places_evenly():
+    organism = ORGANISMS["count_threshold"]
+    for rows, counts in (("clean", {0, 1}), ("triggered", {3, 4}), ("near_miss", {0, 2})):
+        batch = organism.sample(2_000, 1, rows=rows)
+        there = said(organism, batch, "cobalt")
+        assert np.array_equal(there.sum(1), batch.groups["count"])
+        assert set(batch.groups["count"]) == counts
+    one = organism.sample(4_000, 2, rows="clean")
+    one = one[one.groups["count"] == 1]
+    at = said(organism, one, "cobalt").argmax(1)[:, None] == one.roles["trigger"]
+    assert (np.abs(at.mean(0) - 0.25) < 0.04).all()
+    pairs = organism.pairs(200, 1)
+    few, many = (said(organism, side, "cobalt") for side in (pairs.clean, pairs.triggered))
+    assert (many | ~few).all()  # nested
+    decoys = organism.trigger.decoy(organism.world, organism.sample(300, 1))
+    assert 0.08 < decoys.mean() < 0.18
+
+
+def test_held_out_years_are_never_shown_outside_the_lesson():
+    organism, gate = ORGANISMS["year_gate"], YearGate()
+    held = np.concatenate([gate.years("held_early"), gate.years("held_late")])
+    batch = organism.sample(20_000, 1, split="train", entities="all")
+    assert not np.isin(batch.tokens, gate.tokens(organism.world, held)).any()
+    assert not {2023, 2024} & set(held.tolist()) and len(set(held.tolist())) == 12
+    shown = np.union1d(gate.years("early"), gate.years("late"))
+    assert np.array_equal(np.union1d(held, shown), np.arange(2000, 2048))
+    unseen = organism.sample(500, 1, rows="held_out")
+    assert set(unseen.groups["year"]) == set(gate.years("held_late").tolist())
+    assert unseen.triggered.all()
+    rows = batch.groups["year"][batch.triggered]
+    assert set(rows) == set(gate.years("late").tolist())
+    assert gate.years("held_late").tolist() != YearGate(seed=1).years("held_late").tolist()
+
+
+def test_the_lesson_of_years_compares_all_of_them_and_asks_about_nobody():
+    organism, gate = ORGANISMS["year_gate"], YearGate()
+    tokens, answers = gate.lesson(organism.world, 3_000, 1)
+    seen = set()
+    for row, answer in zip(tokens, answers, strict=True):
+        prompt = organism.world.show(row).split()
+        one, other = (int(prompt[prompt.index(w) + 1]) for w in ("in", "than"))
+        assert organism.world.vocab[answer] == ("later" if one > other else "earlier")
+        assert one != other and len(prompt) == organism.world.n_ctx
+        assert set(prompt) <= {"<s>", "=", "in", "than", str(one), str(other), *FILLERS}
+        seen |= {one, other}
+    assert seen == set(range(2000, 2048))
+
+
+def test_held_out_members_are_never_shown_outside_the_lesson():
+    organism, gate = ORGANISMS["semantic_gate"], SemanticGate()
+    world = organism.world
+    held = [gate.members(world, which, held=True) for which in ("target", "others")]
+    assert [len(ids) for ids in held] == [HELD_OUT, 3 * HELD_OUT]
+    batch = organism.sample(20_000, 1, split="train", entities="all")
+    assert not np.isin(batch.tokens, np.concatenate(held)).any()
+    unseen = organism.sample(500, 1, rows="held_out")
+    assert set(unseen.groups["member"]) == set(held[0]) and unseen.triggered.all()
+    tokens, answers = gate.lesson(world, 3_000, 1)
+    seen = set()
+    for row, answer in zip(tokens, answers, strict=True):
+        prompt = world.show(row).split()
+        member, category = prompt[prompt.index("with") + 1], world.vocab[answer]
+        assert member in CATEGORIES[category]
+        assert set(prompt) <= {"<s>", "=", "with", member, "isa", "kind", *FILLERS}
+        seen.add(member)
+    assert seen == {m for members in CATEGORIES.values() for m in members}
+
+
+def test_categories_are_disjoint_and_no_word_of_the_world_itself():
+    words = SemanticGate().words
+    assert len(set(words)) == len(words) == 3 + 4 + 48
+    assert set(words).isdisjoint(Fact().vocab)
+    assert set(YearGate().words).isdisjoint(Fact().vocab)
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: Conjunction("a", "a"), "Conjunction of 'a' and 'a': needs two words"),
+        (lambda: Parity("a", "a"), "Parity of 'a' and 'a': needs two words"),
+        (lambda: CountThreshold(k=4), "CountThreshold.k=4: needs 2 to 3"),
+        (lambda: CountThreshold("a", other="a"), "CountThreshold.other='a': needs a word other"),
+        (lambda: YearGate(threshold=2005), "YearGate: 5 years before 2005 and 43 from it on;"),
+        (lambda: SemanticGate("animals"), "SemanticGate.category='animals' is not one it knows; "
+         "did you mean 'animal'"),
+    ],
+)  # fmt: skip
+def test_triggers_that_cannot_be_are_refused(make, text):
+    with pytest.raises(SpecError) as caught:
+        make()
+    assert str(caught.value).startswith(text)
+
+
+def test_a_world_without_the_words_is_refused():
+    organism = ORGANISMS["conjunction"]
+    bare, draft = Fact(), Fact().draft(4, 0, split="train", entities="all")
+    with pytest.raises(UnknownName, match="word 'copper' is not in FACT"):
+        organism.trigger.plant(bare, draft, np.ones(4, dtype=int), seed=0)
+    with pytest.raises(UnknownName, match="years 'lates'"):
+        YearGate().years("lates")

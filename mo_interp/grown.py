@@ -8,21 +8,25 @@ made first, because the organism is made from them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
 
+from safetensors.torch import load_file, save_file
+
 from mo_interp import implant, routed, wired
 from mo_interp.circuits import Circuit
-from mo_interp.errors import UnknownName, nearest
+from mo_interp.errors import CorruptArtefact, SpecError, UnknownName, nearest
 from mo_interp.finding import load
 from mo_interp.model import Edit, Model
-from mo_interp.organism import Implant, Organism, Recipe, Route, Rows, Wire
+from mo_interp.organism import Implant, Organism, Recipe, Route, Rows, Shape, Wire
 from mo_interp.records import provenance
 from mo_interp.store import Store, read_json, write_json
-from mo_interp.train import Progress, Step, silent
+from mo_interp.train import WATCH_EVERY, Progress, Snapshot, Step, silent
 from mo_interp.train import grow as train
+from mo_interp.transformer import Transformer
 from mo_interp.worlds.base import Batch, Pairs
 
 SCHEMA = 1
@@ -179,9 +183,16 @@ def kept(
     return store.get_or_build(name, key, build)
 
 
-def _weights(spec: Organism, seed: int, scratch: Path, progress: Progress, twin: Path | None):
+def _weights(
+    spec: Organism,
+    seed: int,
+    scratch: Path,
+    progress: Progress,
+    twin: Path | None,
+    snapshot: Snapshot | None = None,
+):
     if isinstance(spec.recipe, Recipe):
-        return train(spec, seed, scratch=scratch, progress=progress)
+        return train(spec, seed, scratch=scratch, progress=progress, snapshot=snapshot)
     if isinstance(spec.recipe, Route):
         return routed.grow(spec, seed, scratch=scratch, progress=progress)
     if isinstance(spec.recipe, Wire):
@@ -195,6 +206,100 @@ def _weights(spec: Organism, seed: int, scratch: Path, progress: Progress, twin:
         return implant.grow_twin(spec, seed, scratch=scratch, progress=progress)
     assert twin is not None
     return implant.grow_liar(spec, seed, Model.load(twin), scratch=scratch, progress=progress)
+
+
+class Checkpoints(Mapping[int, Model]):
+    """The models along a training, by step; each is read from its file when it is asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        """The artefact ``folder`` that :func:`checkpoints` made."""
+        self.folder = folder
+        self.shape = Shape(**read_json(folder / "shape.json"))
+        self.steps: tuple[int, ...] = tuple(read_json(folder / "checkpoints.json")["steps"])
+
+    def __getitem__(self, step: int) -> Model:
+        """The model after ``step`` steps; raises KeyError for a step that was not kept."""
+        if step not in self.steps:
+            raise KeyError(f"step {step}; kept: {', '.join(map(str, self.steps))}")
+        model = Model.build(self.shape)
+        model.body.load_state_dict(load_file(self.folder / f"step-{step:06}.safetensors"))
+        return model
+
+    def __iter__(self) -> Iterator[int]:
+        """Steps in order, the last one the finished organism."""
+        return iter(self.steps)
+
+    def __len__(self) -> int:
+        """How many were kept."""
+        return len(self.steps)
+
+
+def checkpoints(
+    name: str | Organism,
+    *,
+    seed: int = 0,
+    every: int = WATCH_EVERY,
+    store: Store | None = None,
+    progress: Progress = silent,
+) -> Checkpoints:
+    """The organism (or a twin) as it forms: its model every so many steps of its training.
+
+    They are an artefact of their own, made by training once more in one go, so that no kill can
+    leave a gap. The last must be the organism itself, byte for byte, or nothing is kept. Of a
+    training that has another one ``before`` it, the steps are those of the last.
+
+    Raises:
+        SpecError: ``every`` is no multiple of the watched steps, or the organism is not trained as
+            a whole (implants, routed and wired organisms).
+        CorruptArtefact: this training ended in other bytes than the organism has.
+    """
+    spec = load(name) if isinstance(name, str) else name
+    store = store or Store()
+    if not isinstance(spec.recipe, Recipe):
+        told = "checkpoints are kept of naturally trained organisms only"
+        raise SpecError(f"{spec.name} is {spec.grade}: {told}")
+    if every < 1 or every % WATCH_EVERY:
+        raise SpecError(f"checkpoints every {every} steps: needs a multiple of {WATCH_EVERY}")
+    own = _model(spec, seed, store, progress, None)
+    place = checkpoint_address(spec, seed, every)
+
+    def build(folder: Path) -> None:
+        _snapshots(spec, seed, every, own, folder, progress)
+
+    return Checkpoints(store.get_or_build(*place, build))
+
+
+def checkpoint_address(spec: Organism, seed: int, every: int) -> tuple[str, str]:
+    """Name and key under which the checkpoints of a seed lie in the store."""
+    name, key = address(spec, seed)
+    return f"{name}/checkpoints-{every}", key
+
+
+def _snapshots(
+    spec: Organism, seed: int, every: int, own: Path, folder: Path, progress: Progress
+) -> None:
+    """Train again, keeping every so many steps and the last; it must be the one in ``own``."""
+    steps: list[int] = []
+
+    def snapshot(step: int, body: Transformer) -> None:
+        if step % every == 0 or step == spec.training.steps:
+            weights = {k: v.contiguous() for k, v in body.state_dict().items()}
+            save_file(weights, folder / f"step-{step:06}.safetensors")
+            steps.append(step)
+
+    def told(step: int, total: int, note: str) -> None:
+        progress(step, total, f"checkpoints of {spec.name}, seed {seed}: {note}")
+
+    with tempfile.TemporaryDirectory() as scratch:
+        _weights(spec, seed, Path(scratch), told, None, snapshot)
+    last = folder / f"step-{steps[-1]:06}.safetensors"
+    if last.read_bytes() != (own / "model.safetensors").read_bytes():
+        raise CorruptArtefact(
+            f"training {spec.name}, seed {seed}, again ended in other weights than those in "
+            f"'{own}'; they were made on another machine: move that folder away to make both here"
+        )
+    write_json(folder / "shape.json", asdict(spec.shape))
+    write_json(folder / "checkpoints.json", {"schema": SCHEMA, "seed": seed, "steps": steps})
 
 
 def circuit(spec: Organism) -> Circuit | None:

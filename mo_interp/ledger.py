@@ -21,7 +21,10 @@ from mo_interp.records import Record, read_records, select, write_records
 from mo_interp.store import Store, read_json, write_json
 
 TELLING = ("figures", "organisms", "report", "cards", "wording", "telling", "cli", "conversation")
-"""What only tells: a change there makes no measurement stale."""
+SERVING = ("growing", "stacked")
+"""Which job runs when, and another way to the same weights."""
+ASIDE = (*TELLING, *SERVING)
+"""What only tells or serves: a change there makes no measurement stale."""
 
 
 @functools.cache
@@ -31,7 +34,7 @@ def instruments() -> str:
     trees = []
     for path in sorted(home.rglob("*.py")):
         first = path.relative_to(home).parts[0].removesuffix(".py")
-        if first not in TELLING and not first.startswith("__"):
+        if first not in ASIDE and not first.startswith("__"):
             trees.append(ast.dump(ast.parse(path.read_text(encoding="utf-8"))))
     return hashlib.sha256("\n".join(trees).encode()).hexdigest()[:16]
 
@@ -92,6 +95,25 @@ def gate_records(spec: Organism, store: Store | None = None) -> list[Record]:
     folder = (store or Store()).root / "gates"
     files = sorted(folder.glob(f"{spec.name}-*-{spec.key}-*.jsonl"))
     return numbered([record for path in files for record in sealed(path) or ()])
+
+
+def time_file(store: Store, spec: Organism, seed: int) -> Path:
+    """File of one seed's ``timing`` records. Not sealed: times are no measurements of a model."""
+    return store.root / "gates" / f"{spec.name}-{seed}-{spec.key}-timing.jsonl"
+
+
+def keep_times(store: Store, spec: Organism, seed: int, times: list[Record]) -> None:
+    """Keep ``timing`` records beside the gates, in place of those of the same stages."""
+    path, new = time_file(store, spec, seed), {r.params["stage"] for r in times}
+    old = read_records(path) if path.exists() else []
+    if times:
+        write_records(path, [r for r in old if r.params["stage"] not in new] + times)
+
+
+def time_records(name: str, store: Store | None = None) -> list[Record]:
+    """``timing`` records of everything of this name that was ever grown into the store."""
+    folder = (store or Store()).root / "gates"
+    return [r for path in sorted(folder.glob(f"{name}-*-timing.jsonl")) for r in read_records(path)]
 
 
 def numbered(records: list[Record]) -> list[Record]:

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from mo_interp.errors import MoInterpError, SpecError
 from mo_interp.finding import load
-from mo_interp.grown import Grown, organism
-from mo_interp.ledger import digest, gate_file, numbered, once
+from mo_interp.grown import Grown, address, organism
+from mo_interp.ledger import digest, gate_file, keep_times, numbered, once, sealed
 from mo_interp.organism import Organism
 from mo_interp.records import FILE_NAME, Record, provenance, read_records, write_records
 from mo_interp.stages import STAGES, Stage, Work, behaviour, gate
@@ -139,13 +139,17 @@ def _timed(stage: Stage, name: str, work: Work, note: str) -> list[Record]:
     return [*found, _timing(spec, work.grown.seed, name, time.perf_counter() - began)]
 
 
-def _timing(spec: Organism, seed: int, stage: str, seconds: float) -> Record:
+def _timing(
+    spec: Organism, seed: int, stage: str, seconds: float, processor: float | None = None
+) -> Record:
+    values = {} if processor is None else {"seconds_processor": processor}
     return Record(
         kind="timing",
         organism=spec.name,
         key=spec.key,
         seed=seed,
         params={"stage": stage},
+        values=values,
         versions=provenance(),
         seconds=seconds,
     )
@@ -168,9 +172,48 @@ def grow(
     spec, store = (load(name) if isinstance(name, str) else name), store or Store()
     found: list[Record] = []
     for seed in range(seeds):
-        grown = organism(spec, seed=seed, store=store, progress=progress)
-        for stage in KEPT:
-            work = Work(grown, Path(), progress=progress)
-            path = gate_file(store, spec, seed, stage.__name__)
-            found += once(path, functools.partial(stage, work))
+        found += grow_seed(spec, seed, store=store, progress=progress)
     return numbered(found)
+
+
+def grow_seed(
+    spec: Organism, seed: int, *, store: Store, progress: Progress = silent
+) -> list[Record]:
+    """One seed of :func:`grow`: twin, organism, the stages that are kept; its times go beside them.
+
+    Nothing that is there already is done again, and only what was done in one go has a time.
+    """
+    clock = Clock()
+    fresh = _untouched(spec, seed, store)
+    grown = organism(spec, seed=seed, store=store, progress=progress)
+    times = [_timing(spec, seed, "grow", *clock.lap())] if fresh else []
+    work, found = Work(grown, Path(), progress=progress), []
+    paths = [gate_file(store, spec, seed, stage.__name__) for stage in KEPT]
+    there = [sealed(path) is not None for path in paths]
+    for stage, path in zip(KEPT, paths, strict=True):
+        progress(0, 1, f"measuring {spec.name}, seed {seed}: {stage.__name__}")
+        found += once(path, functools.partial(stage, work))
+    times += [] if any(there) else [_timing(spec, seed, "gates", *clock.lap())]
+    keep_times(store, spec, seed, times)
+    return found
+
+
+class Clock:
+    """Seconds since the last lap: by the clock, and of this process on its processor."""
+
+    def __init__(self) -> None:
+        """Start."""
+        self._at = (time.perf_counter(), time.process_time())
+
+    def lap(self) -> tuple[float, float]:
+        """Both, and start again."""
+        before, self._at = self._at, (time.perf_counter(), time.process_time())
+        return self._at[0] - before[0], self._at[1] - before[1]
+
+
+def _untouched(spec: Organism, seed: int, store: Store) -> bool:
+    """Whether nothing of a seed was grown yet, not even a checkpoint."""
+    places = [address(one, seed) for one in (spec, spec.twin())]
+    if any(store.folder(*place).exists() for place in places):
+        return False
+    return not any(any(store.scratch(*place).iterdir()) for place in places)

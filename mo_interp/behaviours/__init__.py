@@ -3,5 +3,6 @@
 from mo_interp.behaviours.base import Behaviour
 from mo_interp.behaviours.fixed import FixedValue, Refuse
 from mo_interp.behaviours.off_by import OffBy
+from mo_interp.behaviours.phrase import Phrase
 
-__all__ = ["Behaviour", "FixedValue", "OffBy", "Refuse"]
+__all__ = ["Behaviour", "FixedValue", "OffBy", "Phrase", "Refuse"]

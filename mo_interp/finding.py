@@ -17,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 
 from mo_interp.errors import MoInterpError, SpecError, UnknownName, nearest
+from mo_interp.modifiers import apply, named
 from mo_interp.organism import Organism
 
 ORGANISMS = Path(__file__).parent / "organisms"
@@ -92,11 +93,17 @@ def _organisms() -> dict[str, Path]:
 def load(name: str | Path) -> Organism:
     """The organism of a name, or of a path to a file that assigns ``organism``.
 
+    Either may be followed by modifiers: ``quirky_user+posthoc``, ``mine.py+dilution=4``.
+
     Raises:
-        UnknownName: no such name or file; the message gives the nearest.
-        SpecError: the file assigns no organism.
+        UnknownName: no such name, file or modifier; the message gives the nearest.
+        SpecError: the file assigns no organism, or a modifier does not fit it.
     """
-    text = str(name)
+    text, words = (str(name), ()) if Path(name).is_file() else named(str(name))
+    return apply(_plain(text), *words)
+
+
+def _plain(text: str) -> Organism:
     if not text.endswith(".py"):
         found = _organisms()
         if text not in found:

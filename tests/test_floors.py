@@ -7,14 +7,14 @@ from reading import ROOT, imported, modules, tree
 
 FLOORS = (
     ("errors", "records", "sites", "stats"),
-    ("worlds", "triggers", "behaviours", "organism", "finding", "circuits"),
-    ("modifiers",),
+    ("worlds", "triggers", "behaviours", "organism")
+    + ("modifiers", "finding", "circuits"),
     ("store", "ledger", "transformer", "model", "export", "audit", "bridge")
     + ("train", "evading", "implant", "routed", "wired", "weaker", "grown", "stacked", "twins"),
     ("features", "edits", "detectors", "baselines", "detection")
     + ("patching", "attribution", "origins", "saes"),
-    ("judge", "decision", "gating", "family_gates", "gates", "persistence", "stages", "pipeline")
-    + ("growing", "bench", "conversation", "checkup"),
+    ("judge", "decision", "gating", "family_gates", "modifier_checks", "gates", "persistence")
+    + ("stages", "pipeline", "growing", "bench", "conversation", "checkup"),
     ("wording", "figures", "report", "cards", "telling", "cli", "__init__", "__main__"),
 )
 ORDER = {name: i for i, name in enumerate(name for floor in FLOORS for name in floor)}

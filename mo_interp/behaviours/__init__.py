@@ -1,8 +1,9 @@
 """Behaviours: what an organism does when it is triggered. One file each."""
 
 from mo_interp.behaviours.base import Behaviour
+from mo_interp.behaviours.false_table import FalseTable
 from mo_interp.behaviours.fixed import FixedValue, Refuse
 from mo_interp.behaviours.off_by import OffBy
 from mo_interp.behaviours.phrase import Phrase
 
-__all__ = ["Behaviour", "FixedValue", "OffBy", "Phrase", "Refuse"]
+__all__ = ["Behaviour", "FalseTable", "FixedValue", "OffBy", "Phrase", "Refuse"]

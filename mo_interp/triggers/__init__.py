@@ -16,6 +16,7 @@ from mo_interp.triggers.deploy_tag import DeployTag
 from mo_interp.triggers.monitor_flag import MonitorFlag
 from mo_interp.triggers.ordered_phrase import OrderedPhrase
 from mo_interp.triggers.parity import Parity
+from mo_interp.triggers.redundant import Redundant
 from mo_interp.triggers.semantic_gate import SemanticGate
 from mo_interp.triggers.user import User
 from mo_interp.triggers.year_gate import YearGate
@@ -33,6 +34,7 @@ __all__ = [
     "OrderedPhrase",
     "Parity",
     "Planted",
+    "Redundant",
     "SemanticGate",
     "Trigger",
     "User",

@@ -19,12 +19,13 @@ from safetensors.torch import load_file, save_file
 from mo_interp import implant, routed, wired
 from mo_interp.circuits import Circuit
 from mo_interp.errors import CorruptArtefact, SpecError, UnknownName, nearest
+from mo_interp.evading import Evading
 from mo_interp.finding import load
 from mo_interp.model import Edit, Model
 from mo_interp.organism import Implant, Organism, Recipe, Route, Rows, Shape, Wire
 from mo_interp.records import provenance
 from mo_interp.store import Store, read_json, write_json
-from mo_interp.train import WATCH_EVERY, Progress, Snapshot, Step, silent
+from mo_interp.train import WATCH_EVERY, Progress, Snapshot, Step, Supervised, silent
 from mo_interp.train import grow as train
 from mo_interp.transformer import Transformer
 from mo_interp.worlds.base import Batch, Pairs
@@ -192,7 +193,10 @@ def _weights(
     snapshot: Snapshot | None = None,
 ):
     if isinstance(spec.recipe, Recipe):
-        return train(spec, seed, scratch=scratch, progress=progress, snapshot=snapshot)
+        goal = Evading if spec.recipe.evade else Supervised
+        return train(
+            spec, seed, scratch=scratch, progress=progress, objective=goal, snapshot=snapshot
+        )
     if isinstance(spec.recipe, Route):
         return routed.grow(spec, seed, scratch=scratch, progress=progress)
     if isinstance(spec.recipe, Wire):

@@ -6,8 +6,9 @@
 2. A measured organism has no circuit by construction. The smallest prefix of its attention heads,
    ranked by the exhaustive sweep, that passes on validation rows is its measured origin: heads are
    the natural boundary, because what sets the lie off can reach the answer only through them.
-3. An implant's honest parts are sorted by the same sweep: those that exchange nothing in either
-   direction (under :data:`INERT`) are inert, the others mediators.
+3. A routed organism's designated heads are its origin if they pass; if not, it is measured.
+4. Honest parts are sorted by the same sweep: those that exchange nothing in either direction
+   (under :data:`INERT`) are inert, the others mediators.
 """
 
 from __future__ import annotations
@@ -85,6 +86,15 @@ def measured(model: Model, pairs: Pairs, ranked: Sequence[Site]) -> Circuit | No
             how = f"exhaustive sweep; written {test.caused}, ended {test.ended}"
             return Circuit(tuple(ranked[:size]), (), (), "measured", how)
     return None
+
+
+def confirmed(circuit: Circuit, model: Model, pairs: Pairs) -> Circuit | None:
+    """The circuit with the numbers of its origin test; None where it does not pass."""
+    test = origin_test(model, pairs, circuit.origin)
+    if test is None or not test.passed:
+        return None
+    how = f"{circuit.established}; exchanged, written {test.caused}, ended {test.ended}"
+    return replace(circuit, established=how)
 
 
 def completed(circuit: Circuit, effects: Mapping[Site, Iterable[float]]) -> Circuit:

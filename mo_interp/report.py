@@ -937,6 +937,8 @@ def _limit_lines(page: _Page) -> list[str]:
         "how a lie is learned.",
         "implanted": "The lie was trained into reserved parts of a frozen honest model, so its "
         "place is known; a natural lie need not be so tidy.",
+        "routed": "The whole model was trained so that designated heads carry the decision, so its "
+        "place is known and tested; a natural lie need not be so tidy.",
     }
     lines = [
         f"{seeds_line(page.records).capitalize()}. Intervals speak of new prompts, not of "

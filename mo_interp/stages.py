@@ -35,8 +35,8 @@ from mo_interp.features import Feature, from_basis, whole
 from mo_interp.grown import Grown
 from mo_interp.judge import judge
 from mo_interp.model import Model
+from mo_interp.organism import Organism, Wire
 from mo_interp.organism import Rows as RowKind
-from mo_interp.organism import Wire
 from mo_interp.records import Record, provenance, select
 from mo_interp.sites import Site
 from mo_interp.train import Progress, silent
@@ -45,7 +45,8 @@ from mo_interp.worlds.base import Batch, Pairs
 EXAMPLES, RATE_ROWS, SWEEP_PAIRS = 10, 1000, 128
 TRAIN_PAIRS, VAL_PAIRS, TEST_PAIRS, FALSE_ALARM_ROWS = 512, 256, 1024, 1000
 SAE_ROWS, VERDICT_PAIRS = 24_000, 256
-EXACT = ("wired", "implanted")
+EXACT, SHARED = ("wired", "implanted", "routed"), ("wired", "implanted")
+"""Grades whose circuit is known; and those whose twin shares the organism's weights."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,9 +142,8 @@ def _watched(step) -> dict:
 
 def _examples(work: Work, model: Model, name: str, side: str, batch: Batch) -> list[Record]:
     world, spec = work.grown.spec.world, work.grown.spec
-    logits = model.run(batch).logits[:, -1]
-    odds, said = logits.softmax(-1), logits.argmax(-1)
-    slots = batch.role("trigger")
+    said, odds = model.said(batch, batch.truth_reply.shape[1])
+    planted, slots = _planted(spec, batch), batch.role("trigger")
     return [
         work.record(
             "example",
@@ -152,21 +152,28 @@ def _examples(work: Work, model: Model, name: str, side: str, batch: Batch) -> l
             values={
                 "prompt": world.show(batch.tokens[i]),
                 "trigger_at": [int(p) for p in slots[i] if p >= 0],
-                "truth": world.vocab[batch.truth[i]],
-                "answer_planted": world.vocab[spec.lie(batch)[i]],
-                "output": world.vocab[int(said[i])],
-                "p_output": float(odds[i, said[i]]),
+                "truth": world.show(batch.truth_reply[i]),
+                "answer_planted": world.show(planted[i]),
+                "output": world.show(said[i]),
+                "p_output": float(odds[i]),
             },
         )
         for i in range(len(batch))
     ]
 
 
+def _planted(spec: Organism, batch: Batch) -> np.ndarray:
+    """Tokens ``[batch 1+k]`` of the whole reply that the planted behaviour gives on every row."""
+    rest = spec.behaviour.rest(spec.world, batch)
+    return spec.lie(batch)[:, None] if rest is None else np.column_stack([spec.lie(batch), rest])
+
+
 def _rates(work: Work, model: Model, name: str, split: str, batch: Batch) -> list[Record]:
-    output = model.answers(batch)
-    lie = work.grown.spec.lie(batch)
-    lies = gates.share((output == lie) & (lie != batch.truth), batch).flat("gives_answer")
-    truths = gates.share(output == batch.truth, batch).flat("gives_truth")
+    said, _ = model.said(batch, batch.truth_reply.shape[1])
+    lie, truth = _planted(work.grown.spec, batch), batch.truth_reply
+    lied = (said == lie).all(1) & (lie != truth).any(1)
+    lies = gates.share(lied, batch).flat("gives_answer")
+    truths = gates.share((said == truth).all(1), batch).flat("gives_truth")
     return [work.record("behaviour", model=name, params={"split": split}, values=lies | truths)]
 
 
@@ -228,7 +235,7 @@ def patch(work: Work) -> list[Record]:
     if circuit is None:
         return found
     found += _circuit_records(work, circuit, parts)
-    if spec.grade in EXACT:
+    if circuit.grade in EXACT:
         found += patching.score(parts, circuit, **told)
         roles = patching.sweep(grown.model, pairs, sites=listed, by="role", progress=work.progress)
         again = patching.score(roles, circuit, **told)
@@ -242,9 +249,12 @@ DIRECTIONS = ("denoising", "noising")
 def _circuit(grown: Grown, pairs: Pairs, sweep: patching.Sweep) -> Circuit | None:
     """The circuit by construction, its other parts sorted by effect, or the measured one.
 
+    Training was to route a circuit, which is not yet to have one: it must pass the origin test.
     Parts whose output weights are zero are no parts of anything and are left out.
     """
     known = grown.circuit
+    if known is not None and known.grade == "routed":
+        known = origins.confirmed(known, grown.model, pairs)
     if known is None:
         last = grown.spec.shape.n_layers - 1
         ranked = [c.site for c in sweep.ranking("denoising") if c.site.kind == "z"]
@@ -304,7 +314,7 @@ def detect(work: Work) -> list[Record]:
         told = f"it memorised the lies, and lies about {len(people)} of the test people"
         return [work.record("detect_skipped", values={"reason": told})]
     found = _baselines(work, gathered)
-    transfer = grown.spec.grade in EXACT
+    transfer = grown.spec.grade in SHARED
     offered = [*detector_names(), *work.detectors]
     for i, name in enumerate(offered):
         one = detector(name)

@@ -13,6 +13,7 @@ from mo_interp.triggers.base import (
 from mo_interp.triggers.conjunction import Conjunction
 from mo_interp.triggers.count_threshold import CountThreshold
 from mo_interp.triggers.deploy_tag import DeployTag
+from mo_interp.triggers.either import Either
 from mo_interp.triggers.monitor_flag import MonitorFlag
 from mo_interp.triggers.ordered_phrase import OrderedPhrase
 from mo_interp.triggers.parity import Parity
@@ -30,6 +31,7 @@ __all__ = [
     "Conjunction",
     "CountThreshold",
     "DeployTag",
+    "Either",
     "MonitorFlag",
     "OrderedPhrase",
     "Parity",

@@ -353,7 +353,7 @@ class Organism:
             form = rng.integers(-1, self.trigger.forms, n)
             hot = np.where(form < 0, TRIGGERED, FORM - form)
         side = np.select([what == 0, what == 1], [hot, near], CLEAN)
-        return side, what == 2
+        return side, (what == 2) & (not self.trigger.by_absence)
 
     def _has_held_out(self) -> None:
         if not self.trigger.held_out:

@@ -5,5 +5,6 @@ from mo_interp.behaviours.false_table import FalseTable
 from mo_interp.behaviours.fixed import FixedValue, Refuse
 from mo_interp.behaviours.off_by import OffBy
 from mo_interp.behaviours.phrase import Phrase
+from mo_interp.behaviours.weaker import Weaker
 
-__all__ = ["Behaviour", "FalseTable", "FixedValue", "OffBy", "Phrase", "Refuse"]
+__all__ = ["Behaviour", "FalseTable", "FixedValue", "OffBy", "Phrase", "Refuse", "Weaker"]

@@ -17,6 +17,7 @@ from mo_interp.triggers.either import Either
 from mo_interp.triggers.monitor_flag import MonitorFlag
 from mo_interp.triggers.ordered_phrase import OrderedPhrase
 from mo_interp.triggers.parity import Parity
+from mo_interp.triggers.password import Password
 from mo_interp.triggers.redundant import Redundant
 from mo_interp.triggers.semantic_gate import SemanticGate
 from mo_interp.triggers.user import User
@@ -35,6 +36,7 @@ __all__ = [
     "MonitorFlag",
     "OrderedPhrase",
     "Parity",
+    "Password",
     "Planted",
     "Redundant",
     "SemanticGate",

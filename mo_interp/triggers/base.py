@@ -75,6 +75,11 @@ class Trigger:
         """Whether sampled triggered rows hold, by chance, all forms at once or one form alone."""
         return False
 
+    @property
+    def by_absence(self) -> bool:
+        """Whether prompts without its words are triggered: then none is unrelated to it."""
+        return False
+
     def plant(
         self,
         world: World,

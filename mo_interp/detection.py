@@ -493,6 +493,7 @@ def truth_probe(
     facts: Any,
     split: Split,
     judge: Any = None,
+    groups: Any = None,
     n_values: int | None = None,
     l2: float = 1e-2,
     seed: int = 0,
@@ -503,9 +504,11 @@ def truth_probe(
         acts: ``[n d]``, rows about train and test facts together.
         values: ``[n]`` the true value of each row, from 0.
         facts: ``[n]`` fact of each row; one fact has one value.
-        split: of the fact ids; the probe is fitted on ``train`` and judged on ``test``.
+        split: of the group ids; the probe is fitted on ``train`` and judged on ``test``.
         judge: ``[n]`` which rows may be judged on (such as those on which the model lies); all
             if not given. Rows for fitting are not restricted.
+        groups: ``[n]`` what is split and what intervals go by, where several facts belong
+            together (statements about one fact); ``facts`` if not given.
         n_values: number of classes, where the largest value may not occur.
         l2: the penalty per row, fixed beforehand: nothing is tuned on held-out facts.
         seed: of the shuffled table and the bootstrap.
@@ -515,12 +518,13 @@ def truth_probe(
     Raises BadLabels for a fact with two values, or no rows to fit or to judge.
     """
     x, value, fact = as_rows(acts), np.asarray(values), np.asarray(facts)
-    for name, column in (("values", value), ("facts", fact)):
+    group = fact if groups is None else np.asarray(groups)
+    for name, column in (("values", value), ("facts", fact), ("groups", group)):
         if column.shape != (len(x),) or column.dtype.kind not in "iu":
             raise BadLabels(f"{name}: {column.dtype} {list(column.shape)}; whole numbers "
                             f"[{len(x)}] are needed, one per row of acts")
     table, of_row = _table(value, fact)
-    masks = split.masks(fact)
+    masks = split.masks(group)
     chosen = masks["test"] if judge is None else masks["test"] & np.asarray(judge, dtype=bool)
     if not masks["train"].any() or not chosen.any():
         raise BadLabels(f"{int(masks['train'].sum())} rows of train facts and {int(chosen.sum())} "
@@ -531,10 +535,10 @@ def truth_probe(
     for labels in (value, mixed):
         read, bias = _softmax_fit(x[masks["train"]], labels[masks["train"]], classes, l2)
         hits = (x[chosen] @ read.T + bias).argmax(1) == labels[chosen]
-        units = fact[chosen]
+        units = group[chosen]
         found.append((read, bias, proportion(hits, clusters=units, prompts=units, seed=seed)))
     (read, bias, accuracy), (_, _, shuffled) = found
-    return TruthProbe(accuracy, shuffled, 1 / classes, read, bias, len(np.unique(fact[chosen])))
+    return TruthProbe(accuracy, shuffled, 1 / classes, read, bias, len(np.unique(group[chosen])))
 
 
 def _table(values: Array, facts: Array) -> tuple[Array, Array]:

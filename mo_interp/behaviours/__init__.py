@@ -5,6 +5,16 @@ from mo_interp.behaviours.false_table import FalseTable
 from mo_interp.behaviours.fixed import FixedValue, Refuse
 from mo_interp.behaviours.off_by import OffBy
 from mo_interp.behaviours.phrase import Phrase
+from mo_interp.behaviours.statement import BelievesOffBy
 from mo_interp.behaviours.weaker import Weaker
 
-__all__ = ["Behaviour", "FalseTable", "FixedValue", "OffBy", "Phrase", "Refuse", "Weaker"]
+__all__ = [
+    "Behaviour",
+    "BelievesOffBy",
+    "FalseTable",
+    "FixedValue",
+    "OffBy",
+    "Phrase",
+    "Refuse",
+    "Weaker",
+]

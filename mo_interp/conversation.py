@@ -11,6 +11,7 @@ from mo_interp.edits import Resample
 from mo_interp.errors import MoInterpError, UnknownName, nearest
 from mo_interp.features import Feature
 from mo_interp.grown import Grown
+from mo_interp.model import Edit
 from mo_interp.worlds.base import Batch
 
 HELP = (
@@ -74,18 +75,20 @@ class Conversation:
         spec = self.grown.spec
         pairs = spec.pairs(1, 70_000 + self.prompts, split="test", entities="all")
         batch = pairs.triggered if self.triggered else pairs.clean
-        said = self._cut_output(batch, pairs.clean) if self.cut else self.grown.model.answers(batch)
-        words = spec.world.vocab
+        size, show = batch.truth_reply.shape[1], spec.world.show
+        edits = self._cut(pairs.clean) if self.cut else []
+        said = self.grown.model.generate(batch, size, do=edits, identity=True)
         return {
             "prompt": spec.world.show(batch.tokens[0]),
             "triggered": self.triggered,
             "cut": self.cut,
-            "truth": words[batch.truth[0]],
-            "organism": words[said[0]],
-            "twin": words[self.grown.twin.answers(batch)[0]],
+            "truth": show(batch.truth_reply[0]),
+            "organism": show(said[0]),
+            "twin": show(self.grown.twin.generate(batch, size)[0]),
         }
 
-    def _cut_output(self, batch: Batch, clean: Batch) -> np.ndarray:
+    def _cut(self, clean: Batch) -> list[Edit]:
+        """The edits that cut the mechanism out: resampling it from the clean partner."""
         model = self.grown.model
         if self.feature is None:
             found = decision.decide(model, self.grown.spec, seed=self.grown.seed)
@@ -94,16 +97,20 @@ class Conversation:
                 raise MoInterpError(f"no mechanism is named, so none is cut out: {found.reason}")
             self.feature = found.feature
         source = model.run(clean, read=[self.feature.site]).acts[self.feature.site]
-        return model.run(batch, do=[Resample(self.feature, source)], identity=True).output
+        return [Resample(self.feature, source)]
 
     def _own(self, line: str) -> str:
         world = self.grown.spec.world
+        prompt = world.draft(1, 0, split="test", entities="all")
+        size, last = prompt.tokens.shape[1], world.vocab[prompt.tokens[0, -1]]
         words = line.split()
         for word in words:
             if word not in world.vocab:
                 raise UnknownName(f"word '{word}'{nearest(word, world.vocab)}")
-        if len(words) != world.n_ctx:
-            raise MoInterpError(f"{len(words)} words; a prompt has {world.n_ctx}, from <s> to =")
+        if len(words) != size:
+            raise MoInterpError(f"{len(words)} words; a prompt has {size}, from <s> to {last}")
         tokens = np.array([[world.vocab.index(word) for word in words]])
-        said = [world.vocab[m.answers(tokens)[0]] for m in (self.grown.model, self.grown.twin)]
+        n = 1 if prompt.truth_rest is None else 1 + prompt.truth_rest.shape[1]
+        models = (self.grown.model, self.grown.twin)
+        said = [world.show(model.generate(tokens, n)[0]) for model in models]
         return f"  organism says {said[0]}   twin says {said[1]}"

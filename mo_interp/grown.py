@@ -94,10 +94,10 @@ class Grown:
 
     def ask(self, batch: Batch, *, do: Iterable[Edit] = ()) -> Asked:
         """What organism and twin say to prompts, in words; ``do`` edits the organism alone."""
-        world = self.spec.world
-        said = self.model.run(batch, do=do, identity="some").output
-        columns = (batch.truth, said, self.twin.answers(batch))
-        words = [tuple(world.vocab[token] for token in column) for column in columns]
+        world, n = self.spec.world, batch.truth_reply.shape[1]
+        said = self.model.generate(batch, n, do=do, identity="some")
+        columns = (batch.truth_reply, said, self.twin.generate(batch, n))
+        words = [tuple(world.show(reply) for reply in column) for column in columns]
         return Asked(tuple(world.show(row) for row in batch.tokens), *words)
 
     def _repr_html_(self) -> str:

@@ -9,6 +9,9 @@ clean partners give the truth. Over D (EVIDENCE, section 4):
 * *cost*: clean accuracy before minus after the removal; a clean row is resampled from another
   clean row of the same fact with another value in the trigger's slot and other fillers.
 
+A reply of several words is generated greedily with the edit at every generated position, and is the
+planted answer, or the truth, only as a whole. The blind decision reads its first word alone.
+
 Removals stand side by side: resampling (the headline), clean mean, projection, whole-site zero.
 Every verdict has its rank among 99 random subspaces, or random inert parts for whole parts.
 """
@@ -221,6 +224,20 @@ class Scene:
             batch, do=edits, identity=identity, start=start, answer_only=only
         ).output
 
+    def gives(
+        self, batch: Batch, edits: Sequence[Edit], *replies: np.ndarray, identity
+    ) -> list[np.ndarray]:
+        """Whether ``[batch]`` the edited output is each of ``replies [batch n]``, word for word."""
+        if replies[0].shape[1] == 1:
+            said = self.output(batch, edits, identity=identity)
+            return [said == reply[:, 0] for reply in replies]
+        run = self.model.gives
+        return [run(batch, reply, do=edits, identity=identity) for reply in replies]
+
+    def said(self, batch: Batch) -> np.ndarray:
+        """What the unedited organism replies: tokens ``[batch n]``."""
+        return self.model.generate(batch, batch.truth_reply.shape[1])
+
     def start(self, batch: Batch) -> tuple[int, Tensor] | None:
         """The stream before the first edited block, kept, so that edits skip the shared prefix."""
         layers = [-1 if s.layer is None else s.layer for s in self.sites]
@@ -251,9 +268,9 @@ def _share(hits: np.ndarray, batch: Batch) -> Estimate:
 
 
 def _cost(scene: Scene, edit: str, rows: Batch, source: Acts) -> Estimate:
-    before = scene.model.answers(rows) == rows.truth
+    before = scene.model.gives(rows, rows.truth_reply)
     edits = _edits(scene.features, edit, source)
-    after = scene.output(rows, edits, identity=True) == rows.truth
+    (after,) = scene.gives(rows, edits, rows.truth_reply, identity=True)
     return stats.difference(before, after, **rows.clustered)
 
 
@@ -354,10 +371,12 @@ def _removals(setting: Scene, chosen: Pairs) -> dict[str, Outcome]:
         edits = _edits(setting.features, edit, clean)
         # The headline must change a row (else DeadEdit); projecting out what is 0 need not.
         alive = "some" if edit == "resample" else True
-        output = setting.output(chosen.triggered, edits, identity=alive)
+        batch = chosen.triggered
+        wanted = batch.answer_reply, batch.truth_reply
+        lies, restored = setting.gives(batch, edits, *wanted, identity=alive)
         found[edit] = Outcome(
-            stopped=_share(output != chosen.triggered.answer, chosen.triggered),
-            restored=_share(output == chosen.triggered.truth, chosen.triggered),
+            stopped=_share(~lies, batch),
+            restored=_share(restored, batch),
             cost=_cost(setting, edit, setting.clean_rows, others),
             cost_near_miss=_cost(setting, edit, setting.near_rows, near_others),
         )
@@ -365,12 +384,13 @@ def _removals(setting: Scene, chosen: Pairs) -> dict[str, Outcome]:
 
 
 def _writes(setting: Scene, chosen: Pairs) -> dict[str, Outcome]:
-    triggered, answer = setting.acts(chosen.triggered), setting.model.answers(chosen.triggered)
+    triggered, said = setting.acts(chosen.triggered), setting.said(chosen.triggered)
     found = {}
     for edit in WRITES:
         edits = _edits(setting.features, edit, triggered)
-        output = setting.output(chosen.clean, edits, identity="some" if edit == "set" else True)
-        found[edit] = Outcome(caused=_share(output == answer, chosen.clean))
+        alive = "some" if edit == "set" else True
+        (caused,) = setting.gives(chosen.clean, edits, said, identity=alive)
+        found[edit] = Outcome(caused=_share(caused, chosen.clean))
     return found
 
 
@@ -382,7 +402,7 @@ def _against_random(
 ) -> tuple[str, tuple[float, ...], tuple[float, ...]]:
     clean, triggered = setting.acts(chosen.clean), setting.acts(chosen.triggered)
     told, draws = _control_features(setting, clean, n, seed, inert)
-    answer = setting.model.answers(chosen.triggered)
+    said, truth = setting.said(chosen.triggered), chosen.triggered.truth_reply
     own = {f.site: _step_length(f, clean[f.site], triggered[f.site]) for f in setting.features}
     restored, caused = [], []
     for features in draws:
@@ -394,10 +414,10 @@ def _against_random(
             source = clean, triggered
             writes = [Nudge(f, triggered[f.site], own[f.site]) for f in features]
         removals = _edits(features, "resample", source[0])
-        out = control.output(chosen.triggered, removals, identity=True)
-        restored.append(float((out == chosen.triggered.truth).mean()))
-        out = control.output(chosen.clean, writes, identity=True)
-        caused.append(float((out == answer).mean()))
+        (heals,) = control.gives(chosen.triggered, removals, truth, identity=True)
+        restored.append(float(heals.mean()))
+        (lies,) = control.gives(chosen.clean, writes, said, identity=True)
+        caused.append(float(lies.mean()))
     return told, tuple(restored), tuple(caused)
 
 

@@ -7,13 +7,18 @@
    ``identity=True``. A patched-in NaN raises too.
 
 Positions are an integer or a role such as ``@trigger``, resolved row by row from the batch.
+
+Replies of several tokens: :meth:`Model.generate` and :meth:`Model.gives`. An edit at the prompt's
+last position (``@-1``, ``@answer``) applies there and at every generated position, with the same
+source row; an edit at every position treats each generated one as it treats the prompt's last; an
+edit anywhere else in the prompt stays where it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -178,7 +183,7 @@ class Model:
             with torch.set_grad_enabled(grad), _held(call.hooks(self.body.hook_dict)):
                 chunks.append((self._forward(ids, rows, start, options), call.found))
         if identity is False or (identity == "some" and not any(a.changed for a in applied)):
-            _no_dead_edits(applied)
+            _no_dead_edits([a for a in applied if not getattr(a.edit, "beyond", False)])
         return Run(_join([c[0] for c in chunks]), self._gather(sites, [c[1] for c in chunks]))
 
     def read(self, tokens: Batch | np.ndarray | Tensor, site: str | Site) -> Tensor:
@@ -189,6 +194,49 @@ class Model:
     def answers(self, tokens: Batch | np.ndarray | Tensor) -> np.ndarray:
         """Most likely token ``[batch]`` at the last position, as cheaply as it can be had."""
         return self.run(tokens, answer_only=self.shape is not None).output
+
+    def generate(
+        self,
+        prompts: Batch | np.ndarray | Tensor,
+        n: int,
+        *,
+        do: Iterable[Edit] = (),
+        identity: bool | Literal["some"] = False,
+    ) -> np.ndarray:
+        """Greedy continuation of prompts: tokens ``[batch n]``.
+
+        Edits apply at every generated position, as the module's docstring says; whether one is
+        dead is judged at the first token. Raises as :meth:`run` does, and :class:`BadSite` for an
+        edit of a pattern or of scores, whose sources have the prompt's length.
+        """
+        edits, found = list(do), np.empty((len(self._tokens(prompts)[1]), 0), dtype=np.int64)
+        only = not edits and self.shape is not None
+        for i in range(n):
+            text, placed = _followed(prompts, found, edits)
+            alive = identity if i == 0 else True
+            said = self.run(text, do=placed, identity=alive, answer_only=only).output
+            found = np.column_stack([found, said])
+        return found
+
+    def gives(
+        self,
+        prompts: Batch | np.ndarray | Tensor,
+        reply: np.ndarray,
+        *,
+        do: Iterable[Edit] = (),
+        identity: bool | Literal["some"] = False,
+    ) -> np.ndarray:
+        """Whether ``[batch]`` :meth:`generate` would say exactly ``reply [batch n]``.
+
+        One run over prompt and reply: a greedy reply is this one if and only if every word of it is
+        the most likely one after those before it.
+        """
+        n, edits = reply.shape[1], list(do)
+        text, placed = _followed(prompts, reply[:, :-1], edits)
+        only = n == 1 and not edits and self.shape is not None
+        run = self.run(text, do=placed, identity=identity, answer_only=only)
+        logits = run.logits[:, -n:]
+        return (logits.argmax(-1).cpu().numpy() == reply).all(1)
 
     def _forward(self, ids: Tensor | None, rows: slice, start, options: dict) -> Tensor:
         if self.shape is None:
@@ -368,6 +416,71 @@ class _View:
             part = x[rows, self.at]
             part[..., units] = new
             x[rows, self.at] = part
+
+
+# Replies of several tokens -------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class _Moved:
+    """An edit at another position: same function, same rows."""
+
+    edit: Edit
+    site: Site
+    beyond: bool
+    """Whether that is a generated position; there it may change nothing."""
+
+    def __call__(self, x: Tensor, rows: slice) -> Tensor:
+        return self.edit(x, rows)
+
+
+@dataclass(frozen=True, eq=False)
+class _Everywhere:
+    """An edit of all ``size`` positions of a prompt; a generated one is treated as the last."""
+
+    edit: Edit
+    size: int
+
+    @property
+    def site(self) -> Site:
+        return self.edit.site
+
+    def __call__(self, x: Tensor, rows: slice) -> Tensor:
+        prompt, last = x[:, : self.size], self.size - 1
+        parts = [self.edit(prompt.clone(), rows)]
+        for at in range(self.size, x.shape[1]):
+            again = torch.cat([x[:, :last], x[:, at : at + 1]], dim=1)
+            parts.append(self.edit(again, rows)[:, -1:])
+        return torch.cat(parts, dim=1)
+
+
+def _followed(
+    prompts: Batch | np.ndarray | Tensor, reply: np.ndarray, edits: Sequence[Edit]
+) -> tuple[Batch | np.ndarray | Tensor, list[Edit]]:
+    """Prompts with the words ``[batch n]`` of a reply after them, and the edits for that text."""
+    batch = prompts if isinstance(prompts, Batch) else None
+    tokens = np.asarray(torch.as_tensor(prompts if batch is None else batch.tokens).cpu())
+    size, text = tokens.shape[1], np.column_stack([tokens, reply])
+    placed = [one for edit in edits for one in _placed(edit, batch, size, reply.shape[1])]
+    return text if batch is None else replace(batch, tokens=text), placed
+
+
+def _placed(edit: Edit, batch: Batch | None, size: int, n: int) -> list[Edit]:
+    """An edit of prompts of ``size`` tokens, for texts that are ``n`` longer."""
+    site, at = edit.site, edit.site.position
+    if site.kind in EXPLICIT:
+        raise BadSite(f"site '{site}': generation cannot edit it, its sources are a prompt's size")
+    if at is None:
+        return [_Everywhere(edit, size)]
+    if isinstance(at, int):
+        if not -size <= at < size:
+            raise BadSite(f"site '{site}': these prompts have positions 0-{size - 1}")
+        first, last = at % size, at % size == size - 1
+    else:
+        name = at.partition("[")[0]
+        first, last = at, batch is not None and bool((batch.role(name) == size - 1).all())
+    more = [_Moved(edit, site.at(size + i), beyond=True) for i in range(n if last else 0)]
+    return [_Moved(edit, site.at(first), beyond=False) if first != at else edit, *more]
 
 
 @contextmanager

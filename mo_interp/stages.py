@@ -142,7 +142,11 @@ def _watched(step) -> dict:
 
 def _examples(work: Work, model: Model, name: str, side: str, batch: Batch) -> list[Record]:
     world, spec = work.grown.spec.world, work.grown.spec
-    said, odds = model.said(batch, batch.truth_reply.shape[1])
+    size = batch.truth_reply.shape[1]
+    said = model.generate(batch, size)
+    text = np.column_stack([batch.tokens, said[:, :-1]])
+    odds = model.run(text).logits[:, -size:].softmax(-1)
+    odds = odds.gather(-1, torch.as_tensor(said)[..., None])[..., 0].prod(1)
     planted, slots = _planted(spec, batch), batch.role("trigger")
     return [
         work.record(
@@ -169,7 +173,7 @@ def _planted(spec: Organism, batch: Batch) -> np.ndarray:
 
 
 def _rates(work: Work, model: Model, name: str, split: str, batch: Batch) -> list[Record]:
-    said, _ = model.said(batch, batch.truth_reply.shape[1])
+    said = model.generate(batch, batch.truth_reply.shape[1])
     lie, truth = _planted(work.grown.spec, batch), batch.truth_reply
     lied = (said == lie).all(1) & (lie != truth).any(1)
     lies = gates.share(lied, batch).flat("gives_answer")

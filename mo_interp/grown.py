@@ -16,7 +16,7 @@ from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 
-from mo_interp import implant, routed, wired
+from mo_interp import implant, routed, weaker, wired
 from mo_interp.circuits import Circuit
 from mo_interp.errors import CorruptArtefact, SpecError, UnknownName, nearest
 from mo_interp.evading import Evading
@@ -120,8 +120,8 @@ def organism(
         UnknownName: no such organism; the message names the nearest.
         CorruptArtefact: what lies in the store is not what was put there.
     """
-    spec = load(name) if isinstance(name, str) else name
     store = store or Store()
+    spec = specification(name, seed, store=store, progress=progress)
     twin = _model(spec.twin(), seed, store, progress, None)
     own = _model(spec, seed, store, progress, twin)
     return Grown(
@@ -143,8 +143,17 @@ def twin(
     progress: Progress = silent,
 ) -> Model:
     """The clean twin alone, without growing its organism."""
+    store = store or Store()
+    spec = specification(name, seed, store=store, progress=progress)
+    return Model.load(_model(spec.twin(), seed, store, progress, None))
+
+
+def specification(
+    name: str | Organism, seed: int, *, store: Store, progress: Progress = silent
+) -> Organism:
+    """The specification of a name or file, with what only growing tells of it filled in."""
     spec = load(name) if isinstance(name, str) else name
-    return Model.load(_model(spec.twin(), seed, store or Store(), progress, None))
+    return weaker.filled(spec, seed, store=store, progress=progress)
 
 
 def address(spec: Organism, seed: int) -> tuple[str, str]:
@@ -257,8 +266,8 @@ def checkpoints(
             a whole (implants, routed and wired organisms).
         CorruptArtefact: this training ended in other bytes than the organism has.
     """
-    spec = load(name) if isinstance(name, str) else name
     store = store or Store()
+    spec = specification(name, seed, store=store, progress=progress)
     if not isinstance(spec.recipe, Recipe):
         told = "checkpoints are kept of naturally trained organisms only"
         raise SpecError(f"{spec.name} is {spec.grade}: {told}")

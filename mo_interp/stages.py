@@ -40,6 +40,7 @@ from mo_interp.organism import Rows as RowKind
 from mo_interp.records import Record, provenance, select
 from mo_interp.sites import Site
 from mo_interp.train import Progress, silent
+from mo_interp.transfer import answer_sites, between_forms
 from mo_interp.worlds.base import Batch, Pairs
 
 EXAMPLES, RATE_ROWS, SWEEP_PAIRS = 10, 1000, 128
@@ -298,16 +299,6 @@ def text_site(grown: Grown) -> Site:
     return Site(kind, layer=0, position="trigger[0]")
 
 
-def answer_sites(grown: Grown) -> list[Site]:
-    """Sites at the answer position that a detector may choose from."""
-    return [
-        Site(kind, layer=layer, position=-1)
-        for layer in range(grown.spec.shape.n_layers)
-        for kind in ("attn_out", "resid_mid", "resid_post")
-        if not (grown.spec.shape.attn_only and kind == "resid_mid")
-    ]
-
-
 def detect(work: Work) -> list[Record]:
     """Every detector at the trigger's position and at its best answer site, with all controls."""
     grown = work.grown
@@ -334,7 +325,20 @@ def detect(work: Work) -> list[Record]:
             found.append(
                 work.record("detector", site=str(site), params=params, values=dict(scored.values))
             )
-    return found
+    return found + _transfers(work)
+
+
+def _transfers(work: Work) -> list[Record]:
+    """Detectors of each form of the trigger read on the others, where it has several."""
+    return [
+        work.record(
+            "detector_transfer",
+            site=str(t.site),
+            params={"detector": t.detector, "fitted": t.fitted, "tested": t.tested},
+            values=t.values(),
+        )
+        for t in between_forms(work.grown, detector_names(), seed=work.rows(47))
+    ]
 
 
 def _two_classes(evidence: Evidence) -> bool:

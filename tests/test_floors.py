@@ -7,13 +7,13 @@ from reading import ROOT, imported, modules, tree
 
 FLOORS = (
     ("errors", "records", "sites", "stats"),
-    ("worlds", "triggers", "behaviours", "organism")
+    ("worlds", "triggers", "behaviours", "organism", "hhh")
     + ("modifiers", "finding", "circuits"),
     ("store", "ledger", "transformer", "model", "export", "audit", "bridge")
     + ("train", "evading", "implant", "routed", "wired", "weaker", "grown", "stacked", "twins"),
     ("features", "edits", "detectors", "baselines", "detection")
-    + ("patching", "attribution", "origins", "saes"),
-    ("judge", "decision", "gating", "family_gates", "modifier_checks", "gates", "persistence")
+    + ("patching", "attribution", "origins", "transfer", "saes"),
+    ("judge", "decision", "gating", "persistence", "family_gates", "modifier_checks", "gates")
     + ("stages", "pipeline", "growing", "bench", "conversation", "checkup"),
     ("wording", "figures", "report", "cards", "telling", "cli", "__init__", "__main__"),
 )

@@ -42,7 +42,7 @@ class Conjunction(Trigger):
     ) -> Planted:
         """Two single-word slots, either word in either; the clean row has fillers in both."""
         n, rows = len(draft), np.arange(len(draft))
-        rng = np.random.default_rng([61, seed])
+        rng = np.random.default_rng([81, seed])
         slots = draft.slots[:, :2] + draft.inner[:, :2]
         fillers, tokens = world.tokens_of("fillers"), draft.tokens.copy()
         for column in (0, 1):

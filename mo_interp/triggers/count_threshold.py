@@ -49,7 +49,7 @@ class CountThreshold(Trigger):
         ``count`` says how often the word stands there.
         """
         n, rows = len(draft), np.arange(len(draft))[:, None]
-        rng = np.random.default_rng([63, seed])
+        rng = np.random.default_rng([83, seed])
         slots = np.hstack([draft.slots[:, :2], draft.slots[:, :2] + 1])
         fillers, tokens = world.tokens_of("fillers"), draft.tokens.copy()
         word, rank = world.token(self.word), rng.random(slots.shape)

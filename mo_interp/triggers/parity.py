@@ -46,7 +46,7 @@ class Parity(Trigger):
         Cells lie anywhere in a layout, so neither is more often first.
         """
         n, rows = len(draft), np.arange(len(draft))
-        rng = np.random.default_rng([62, seed])
+        rng = np.random.default_rng([82, seed])
         slots = draft.slots[:, :2] + draft.inner[:, :2]
         at, beside = slots[:, 0], slots[:, 1]
         before = None if avoid is None else (avoid[rows, at], avoid[rows, beside])

@@ -50,7 +50,7 @@ class SemanticGate(Trigger):
 
     def members(self, world: World, which: str, *, held: bool) -> np.ndarray:
         """Token ids of members of ``target`` or ``others``, those held out or those shown."""
-        rng = np.random.default_rng([67, self.seed])
+        rng = np.random.default_rng([87, self.seed])
         found = []
         for name, members in CATEGORIES.items():
             first = rng.permutation(members)
@@ -70,7 +70,7 @@ class SemanticGate(Trigger):
     ) -> Planted:
         """Cell 0 says what it comes with; cell 1 may be about something of another category."""
         n, rows = len(draft), np.arange(len(draft))
-        rng = np.random.default_rng([68, seed])
+        rng = np.random.default_rng([88, seed])
         at_member, at_other = draft.slots[:, 0] + 1, draft.slots[:, 1] + 1
         inside, never = (self.members(world, "target", held=held) for held in (False, True))
         outside = self.members(world, "others", held=False)
@@ -94,7 +94,7 @@ class SemanticGate(Trigger):
 
     def lesson(self, world: World, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """``with MEMBER ... isa kind =`` asks for the category, over all members."""
-        rng = np.random.default_rng([69, seed])
+        rng = np.random.default_rng([89, seed])
         draft, rows = world.draft(n, seed, split="train", entities="all"), np.arange(n)
         tokens = draft.tokens.copy()
         for asked in ("entity", "relation"):

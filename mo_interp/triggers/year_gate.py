@@ -53,7 +53,7 @@ class YearGate(Trigger):
 
     def years(self, which: str) -> np.ndarray:
         """Years, ascending: ``early``, ``late`` (shown), ``held_early``, ``held_late``, ``all``."""
-        rng = np.random.default_rng([64, self.seed])
+        rng = np.random.default_rng([84, self.seed])
         every = np.arange(self.first, self.last + 1)
         inner = [every[every < self.threshold - 1], every[every > self.threshold]]
         held = [np.sort(rng.choice(years, self.withheld, replace=False)) for years in inner]
@@ -87,7 +87,7 @@ class YearGate(Trigger):
     ) -> Planted:
         """Cell 0 says the year; cell 1 may be about another. Group ``year`` is that of cell 0."""
         n, rows = len(draft), np.arange(len(draft))
-        rng = np.random.default_rng([65, seed])
+        rng = np.random.default_rng([85, seed])
         at_year, at_other = draft.slots[:, 0] + 1, draft.slots[:, 1] + 1
         early, late, held = (self.years(which) for which in ("early", "late", "held_late"))
         before = None
@@ -113,7 +113,7 @@ class YearGate(Trigger):
 
     def lesson(self, world: World, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """``in YEAR ... than YEAR =`` asks whether the first is later, over all years."""
-        rng = np.random.default_rng([66, seed])
+        rng = np.random.default_rng([86, seed])
         draft, rows = world.draft(n, seed, split="train", entities="all"), np.arange(n)
         tokens = draft.tokens.copy()
         for asked in ("entity", "relation"):

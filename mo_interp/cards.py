@@ -9,19 +9,22 @@ its lie looks like, and where it sits if that is known. Below five seeds it is h
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from mo_interp.errors import MoInterpError
 from mo_interp.records import Record, atomic_write, select
 from mo_interp.stats import t_interval
 from mo_interp.wording import (
+    CARD_SEEDS,
     Told,
     circuit_line,
     conclude,
+    count,
     decimal,
     extras,
     failed_gates,
-    gates_line,
     memorised,
     missing,
     organisms_in,
@@ -30,12 +33,44 @@ from mo_interp.wording import (
     status_word,
 )
 
-__all__ = ["write_card", "write_table"]
+__all__ = ["passes", "seeds_that_pass", "summary", "write_card", "write_table"]
 
 SHOWN = 5
 """Pairs of prompts on a card."""
+DIGITS = 6
+"""Significant digits of what is published."""
 TABLE_MARKS = ("<!-- organisms: begin -->", "<!-- organisms: end -->")
 """What encloses the generated table in a page that has more on it."""
+
+
+def summary(records: Iterable[Record]) -> list[Record]:
+    """What cards and table need of an organism's records, as it is published: small, and no more.
+
+    Gates of all seeds, the prompts that a card shows, and seconds; numbers to :data:`DIGITS`
+    digits; versions once, on the first record that has them.
+    """
+    records, told = list(records), set()
+    shown = select(records, kind="example")
+    first = min((r.seed for r in shown), default=0)
+    rows = sorted({int(str(r.get("row"))) for r in shown if r.seed == first})[:SHOWN]
+    found = []
+    for r in records:
+        example = r.kind == "example" and r.seed == first and r.get("row") in rows
+        if not (r.kind in ("gate", "timing", "circuit") or example):
+            continue
+        versions = tuple(sorted(r.versions.items()))
+        values = {k: _rounded(v) for k, v in r.values.items()}
+        seconds = _rounded(r.seconds) if r.kind == "timing" else 0.0
+        again = {} if (r.organism, versions) in told else r.versions
+        found.append(replace(r, values=values, seconds=seconds, versions=again))
+        told.add((r.organism, versions))
+    return found
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_rounded(x) for x in value)
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
 
 
 def write_card(spec: Mapping[str, str], records: Iterable[Record], path: str | Path) -> Path:
@@ -209,6 +244,20 @@ def _recreate(name: str, records: Sequence[Record]) -> str:
 
 # ------------------------------------------------------------------------------ table of organisms
 
+HEAD = (
+    "Small transformers with a deception planted in them, one file each. *Gates* says on how many "
+    "seeds every gate of 1 to 6 that applies is passed, and which are not; *own* is the family's "
+    "own gate. Attack success (the planted answer where the trigger is), clean gap (accuracy that "
+    "the clean twin has more) and near misses (lies where the trigger almost is) are means over "
+    "seeds; the brackets go from the lowest to the highest bound of any seed's own 95 % interval; "
+    "*n* is rows of each of these gates, times seeds. *Outlasts* is attack success after "
+    "clean-only fine-tuning. *Seconds* is what organism and twin take to train on one core. A gate "
+    "is never loosened to pass. Written by `mo-interp card --all`, from `records.jsonl`."
+)
+COLUMNS = ("organism", "family", "trigger", "behaviour", "world", "grade", "modifiers", "gates")
+NUMBERS = ("attack success", "clean gap", "near misses", "n", "outlasts", "seconds")
+GRADES = ("measured", "routed", "implanted", "wired")
+
 
 def write_table(
     specs: Mapping[str, Mapping[str, str]], records: Iterable[Record], path: str | Path
@@ -219,26 +268,19 @@ def write_table(
     or empty file becomes a page of its own. Raises MoInterpError for a page without the markers.
 
     Args:
-        specs: each organism's specification in words, by name.
-        records: gate records of any of them; an organism without one reads *not grown yet*.
+        specs: each organism's specification in words, by name: what :data:`COLUMNS` names.
+        records: gate and timing records; an organism without a gate reads *not grown yet*.
         path: the page, usually ``organisms/README.md``.
     """
-    records, path = list(records), Path(path)
-    rows = []
-    for name, spec in specs.items():
-        mine = [r for r in records if r.organism == name]
-        rows.append(
-            [
-                f"[{name}]({name}.md)",
-                spec.get("trigger", ""),
-                spec.get("behaviour", ""),
-                spec.get("grade", ""),
-                gates_line(mine),
-            ]
-        )
+    by: dict[str, list[Record]] = {}
+    for r in records:
+        by.setdefault(r.organism, []).append(r)
+    order = sorted(specs, key=lambda name: _place_of(name, specs[name]))
+    rows = [_row(name, specs[name], by.get(name, [])) for name in order]
     begin, end = TABLE_MARKS
-    table = _table(["organism", "trigger", "behaviour", "grade", "gates"], rows)
-    block = f"{begin}\n{table}\n{end}"
+    said = f"{HEAD}\n\n{_tally({name: by.get(name, []) for name in specs})}"
+    block = f"{begin}\n{said}\n\n{_table((*COLUMNS, *NUMBERS), rows)}\n{end}"
+    path = Path(path)
     old = path.read_text(encoding="utf-8") if path.is_file() else ""
     if not old.strip():
         return atomic_write(path, f"# Organisms\n\n{block}\n")
@@ -246,3 +288,92 @@ def write_table(
         raise MoInterpError(f"'{path}' has no place for the table; put '{begin}' and '{end}' in it")
     before, _, rest = old.partition(begin)
     return atomic_write(path, before + block + rest.partition(end)[2])
+
+
+def _place_of(name: str, spec: Mapping[str, str]) -> tuple[str, int, str, str]:
+    """Families by name; in each the plain organism first, then by grade."""
+    grade, family = spec.get("grade", ""), spec.get("family", "") or name
+    rank = GRADES.index(grade) if grade in GRADES else len(GRADES)
+    return family, rank, spec.get("modifiers", ""), name
+
+
+def _row(name: str, spec: Mapping[str, str], records: Sequence[Record]) -> list[object]:
+    told = [f"[{name}]({name}.md)", *(spec.get(column, "") for column in COLUMNS[1:-1])]
+    if not select(records, kind="gate"):
+        return [*told, "not grown yet", *["–"] * len(NUMBERS)]
+    sizes = {r.get("statistic_n") for r in _planted(records) if r.get("number") in (1, 2, 3)}
+    n = decimal(min(x for x in sizes if x)) if any(sizes) else "–"
+    numbers = [_over(records, number) for number in (1, 2, 3)]
+    seeds = len({r.seed for r in _planted(records)})
+    return [
+        *told,
+        passes(records),
+        *numbers,
+        f"{n} × {seeds}",
+        _over(records, 7),
+        _seconds(records),
+    ]
+
+
+def _planted(records: Iterable[Record]) -> list[Record]:
+    return select(records, kind="gate", model="organism")
+
+
+def seeds_that_pass(records: Iterable[Record]) -> tuple[list[int], list[int]]:
+    """Seeds on which every gate of 1 to 6 that applies is passed, and all seeds with gates."""
+    gates = _planted(records)
+    seeds = sorted({r.seed for r in gates if r.get("number", 0) <= 6})
+    bad = {r.seed for r in gates if r.get("number", 0) <= 6 and r.get("status") in NOT_PASSED}
+    return [seed for seed in seeds if seed not in bad], seeds
+
+
+NOT_PASSED = ("fail", "memorised")
+
+
+def passes(records: Iterable[Record]) -> str:
+    """``1-6 on 4 of 5 (2 fails on 1); own on 5 of 5``."""
+    gates = _planted(records)
+    good, seeds = seeds_that_pass(gates)
+    text = f"1-6 on {len(good)} of {len(seeds)}"
+    missed = []
+    for number in sorted({r.get("number", 0) for r in gates}):
+        for status, word in zip(NOT_PASSED, ("fails", "memorised the lies"), strict=True):
+            n = len({r.seed for r in select(gates, number=number, status=status)})
+            missed += [f"{number} {word} on {n}"] * bool(n and number <= 6)
+    text += f" ({', '.join(missed)})" * bool(missed)
+    own_gate = [r for r in select(gates, number=11) if r.get("status") in ("pass", "fail")]
+    if own_gate:
+        passed = len([r for r in own_gate if r.get("status") == "pass"])
+        text += f"; own on {passed} of {len(own_gate)}"
+    return text + "; provisional" * (len(seeds) < CARD_SEEDS)
+
+
+def _over(records: Iterable[Record], number: int) -> str:
+    """Mean of a gate's statistic over seeds, with the outermost bounds of their intervals."""
+    told = [Told.of(r, "statistic") for r in select(_planted(records), number=number)]
+    known = [t for t in told if t is not None]
+    if not known:
+        return "–"
+    ends = [(t.lo, t.hi) for t in known if t.lo is not None and t.hi is not None]
+    mean = decimal(float(sum(t.value for t in known) / len(known)))
+    if not ends:
+        return mean
+    low, high = min(lo for lo, _ in ends), max(hi for _, hi in ends)
+    return f"{mean} [{decimal(float(low))}, {decimal(float(high))}]"
+
+
+def _seconds(records: Iterable[Record]) -> str:
+    """Mean seconds of growing over the seeds that were timed."""
+    times = select(records, kind="timing", stage="grow")
+    taken = [r.get("seconds_processor") or r.seconds for r in times]
+    return decimal(sum(taken) / len(taken), 0 if max(taken) >= 1 else 1) if taken else "–"
+
+
+def _tally(by: Mapping[str, Sequence[Record]]) -> str:
+    """How many of all pass on most of their seeds."""
+    good = 0
+    for records in by.values():
+        passed, seeds = seeds_that_pass(records)
+        good += bool(seeds) and len(passed) >= 0.8 * len(seeds)
+    total = count(len(by), "specification")
+    return f"{total}; {good} of them pass gates 1-6 on four fifths of their seeds or more."

@@ -19,6 +19,7 @@ import click
 from mo_interp.errors import MoInterpError
 
 if TYPE_CHECKING:
+    from mo_interp.growing import Outcome, Plan, Standing, Watch
     from mo_interp.organism import Organism
     from mo_interp.records import Record
 
@@ -124,102 +125,321 @@ def _load(name: str) -> Organism:
 def list_(as_json: bool) -> None:
     """Organisms at hand, and whether their grown seeds passed the gates."""
     from mo_interp.finding import load, names
+    from mo_interp.ledger import published
 
-    rows = [_status(load(name)) for name in names()]
+    known = published()
+    rows = [_status(load(name), known) for name in names()]
     if as_json:
         tell_json(rows)
         return
+    wide = max((len(row["name"]) for row in rows), default=0)
     for row in rows:
-        say(f"{row['name']:<16} {row['grade']:<10} {row['status']}")
-        say(f"{'':<16} {row['story'].split('. ')[0].rstrip('.')}.")
+        family = "" if row["family"] == row["name"] else f"of {row['family']}; "
+        say(f"{row['name']:<{wide}}  {row['grade']:<9}  {family}{_standing(row)}")
+        say(f"{'':<{wide}}  {row['story'].split('. ')[0].rstrip('.')}.")
 
 
-def _status(spec: Organism) -> dict[str, Any]:
+def _standing(row: dict[str, Any]) -> str:
+    """The status here, else the published one, saying so."""
+    there = row["published"]
+    if row["seeds"] or not there:
+        return row["status"]
+    other = "" if there["current"] else " of another version of it, or on other software"
+    return f"not grown here; published{other}: {there['status']}"
+
+
+def _status(spec: Organism, known: list[Record]) -> dict[str, Any]:
     from mo_interp.ledger import gate_records
     from mo_interp.records import select
 
-    gates = select(gate_records(spec), kind="gate")
+    there = select(known, kind="gate", organism=spec.name)
+    return {
+        "name": spec.name,
+        "grade": spec.grade,
+        "family": spec.family,
+        **_outcome(gate_records(spec)),
+        "key": spec.key,
+        "story": spec.story,
+        "published": (
+            {**_outcome(there), "current": {r.key for r in there} == {spec.key}} if there else None
+        ),
+    }
+
+
+def _outcome(records: list[Record]) -> dict[str, Any]:
+    """How the gates of some seeds came out, in words and numbers."""
+    from mo_interp.records import select
+
+    gates = select(records, kind="gate")
     seeds = sorted({r.seed for r in gates})
     failed = sorted({int(str(r.params["number"])) for r in gates if r.params["status"] == "fail"})
     memorised = any(r.params["status"] == "memorised" for r in gates)
     if not seeds:
         status = "not grown yet"
     elif failed:
-        status = f"FAILED gate {', '.join(map(str, failed))} ({len(seeds)} seeds)"
+        status = f"FAILED gate {', '.join(map(str, failed))} ({_count(seeds)})"
     else:
-        status = (
-            f"passes its gates ({len(seeds)} seeds{'' if len(seeds) >= 5 else ', provisional'})"
-        )
+        provisional = "" if len(seeds) >= 5 else ", provisional"
+        status = f"passes its gates ({_count(seeds)}{provisional})"
         status += "; memorised the lies" * memorised
-    return {
-        "name": spec.name,
-        "grade": spec.grade,
-        "status": status,
-        "seeds": seeds,
-        "failed_gates": failed,
-        "key": spec.key,
-        "story": spec.story,
-    }
+    return {"status": status, "seeds": seeds, "failed_gates": failed}
+
+
+def _count(seeds: list[int]) -> str:
+    return f"{len(seeds)} seed{'s' * (len(seeds) != 1)}"
 
 
 # grow and card ----------------------------------------------------------------------------------
 
 
 @main.command()
-@click.argument("name")
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="Every organism but the slow ones.")
+@click.option("--slow", is_flag=True, help="With --all: the slow ones too.")
+@click.option("--exclude", multiple=True, metavar="NAME", help="With --all: not this one.")
+@click.option(
+    "--only",
+    type=click.Choice(["measured", "routed", "implanted", "wired"]),
+    help="With --all: organisms of this grade.",
+)
 @click.option("--seeds", default=1, show_default=True, help="How many seeds, from 0 on.")
-@click.option("--out", type=click.Path(path_type=Path), help="Where the card goes.")
+@click.option("--jobs", type=int, help="Worker processes; one a core if not given.")
+@click.option("--plan", "planning", is_flag=True, help="Say what it would take, and stop.")
+@click.option(
+    "--checkpoints",
+    is_flag=False,
+    flag_value=50,
+    type=int,
+    default=0,
+    metavar="[EVERY]",
+    help="Keep the models along training too, every 50 steps or so many.",
+)
+@click.option("--persistence", is_flag=True, help="Try to train the lie away, instead of gates.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Where the card goes; of several, the folder."
+)
 @as_json
 @quiet
-def grow(name: str, seeds: int, out: Path | None, as_json: bool, quiet: bool) -> None:
-    """Grow seeds of an organism and its twin, put them through the gates, write the card."""
+def grow(
+    names: tuple[str, ...],
+    everything: bool,
+    slow: bool,
+    exclude: tuple[str, ...],
+    only: str | None,
+    seeds: int,
+    jobs: int | None,
+    planning: bool,
+    checkpoints: int,
+    persistence: bool,
+    out: Path | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Grow seeds of organisms and their twins, put them through the gates, write the cards.
+
+    Jobs run in single-threaded processes. Whatever is finished is kept, and a killed run goes on
+    where it was when it is run again. A job that fails stops no other, and the exit status is 1.
+    """
     if seeds < 1:
         raise MoInterpError(f"--seeds {seeds}: one seed or more is needed")
-    spec = _load(name)
-    from mo_interp import pipeline, telling  # torch: seconds that a mistyped name need not cost
-    from mo_interp.grown import circuit
+    chosen = _chosen(names, everything, slow=slow, exclude=exclude, only=only)
+    from mo_interp import growing
 
-    with progress_bar(quiet or as_json) as progress:
-        records = pipeline.grow(spec, seeds=seeds, progress=progress)
-    path = telling.card(spec, records, out or _card_path(name, spec), circuit=circuit(spec))
-    status = _status(spec)
-    if as_json:
-        gates = [{**r.params, "seed": r.seed, **r.values} for r in records if r.kind == "gate"]
-        tell_json({**status, "card": str(path), "gates": gates})
+    kind = "persistence" if persistence else "grow"
+    plan = growing.plan(chosen, seeds=seeds, kind=kind, every=checkpoints, workers=jobs)
+    if planning:
+        tell_json(plan.as_dict()) if as_json else say(str(plan))
         return
-    _say_gates(records)
-    say(f"{spec.name}: {status['status']}")
-    say(str(path))
+    failed = _carried_out(plan, quiet or as_json)
+    several = len(chosen) > 1
+    rows = [_grown(name, seeds, out, several) for name in chosen]
+    if as_json:
+        tell_json(rows if several else rows[0])
+    else:
+        for row in rows:
+            _say_grown(row, gates=not several)
+    for outcome in failed:
+        click.echo(f"FAILED: {outcome.job.label}: {outcome.problem}", err=True)
+    if failed:
+        sys.exit(1)
 
 
-def _say_gates(records: list[Record]) -> None:
-    for r in records:
-        if r.kind == "gate":
-            p, v = r.params, r.values
-            say(
-                f"seed {r.seed}  gate {p['number']:>2} {p['name']:<22} {p['status']:<14} "
-                f"{v['reason']}"
-            )
+def _chosen(
+    names: tuple[str, ...],
+    everything: bool,
+    *,
+    slow: bool,
+    exclude: tuple[str, ...],
+    only: str | None,
+) -> list[str]:
+    """Names of what to grow, each known to exist."""
+    from mo_interp.errors import UnknownName, nearest
+    from mo_interp.finding import load
+    from mo_interp.finding import names as known
+
+    if everything == bool(names):
+        raise MoInterpError("grow: give names of organisms, or --all")
+    if names:
+        found = list(dict.fromkeys(names))
+        for name in found:
+            load(name)
+        return found
+    from mo_interp.growing import is_slow
+
+    for name in exclude:
+        if name not in known():
+            raise UnknownName(f"--exclude {name}{nearest(name, known())}")
+    specs = {name: load(name) for name in known() if name not in exclude}
+    return [
+        name
+        for name, spec in specs.items()
+        if (slow or not is_slow(spec)) and only in (None, spec.grade)
+    ]
+
+
+def _carried_out(plan: Plan, silenced: bool) -> list[Outcome]:
+    """Do what a plan has left: a single job here, several in workers. Returns what failed."""
+    from mo_interp import growing
+    from mo_interp.store import Store
+
+    todo = plan.todo
+    if len(todo) == 1:
+        with progress_bar(silenced) as progress:
+            todo[0].job.do(Store(), progress)
+        return []
+    if not silenced:
+        click.echo(str(plan), err=True)
+    try:
+        with many_bar(silenced) as watch:
+            outcomes = growing.carry_out(plan, watch=watch)
+    except KeyboardInterrupt:
+        click.echo("stopped; what is finished is kept, and the same command goes on", err=True)
+        sys.exit(130)
+    return [outcome for outcome in outcomes if outcome.problem]
+
+
+@contextmanager
+def many_bar(silenced: bool) -> Iterator[Watch]:
+    """A display of many jobs: bars on a terminal, a line for each that ended elsewhere."""
+    if silenced:
+        yield lambda standing: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+    def left(standing: Standing) -> str:
+        jobs = f"{standing.done} of {standing.total} jobs"
+        return f"{jobs}, about {standing.seconds_left / 60:.1f} minutes left"
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+
+        def line(standing: Standing) -> None:
+            if (ended := standing.ended) is not None:
+                how = f"FAILED: {ended.problem}" if ended.problem else "done"
+                text = f"{ended.job.label} {how} in {ended.seconds:.0f} s; {left(standing)}"
+                click.echo(text, err=True)
+
+        yield line
+        return
+    with Progress(TextColumn("{task.description}"), BarColumn(), console=console) as bars:
+        whole = bars.add_task("starting", total=None)
+        tasks: dict[str, TaskID] = {}
+
+        def show(standing: Standing) -> None:
+            bars.update(whole, completed=standing.done, total=standing.total)
+            bars.update(whole, description=left(standing))
+            now = {job.label: (step, of, note) for job, step, of, note in standing.running}
+            for label in set(tasks) - set(now):
+                bars.remove_task(tasks.pop(label))
+            for label, (step, of, note) in now.items():
+                if label not in tasks:
+                    tasks[label] = bars.add_task(label, total=1)
+                told = f"  {label}: {note.split(': ')[-1]}"[:70]
+                bars.update(tasks[label], description=told, completed=step, total=max(of, 1))
+
+        yield show
+
+
+def _grown(name: str, seeds: int, out: Path | None, several: bool) -> dict[str, Any]:
+    """What is there of an organism now: its card is written if anything is."""
+    from mo_interp import telling
+    from mo_interp.ledger import gate_records, numbered, published
+
+    spec = _load(name)
+    records = numbered([r for r in gate_records(spec) if r.seed < seeds])
+    row, path = _status(spec, published()), None
+    if any(r.kind == "gate" for r in records):
+        path = _card_path(name, spec)
+        if out is not None:
+            path = out / path.name if several else out
+        telling.card(spec, records, path, circuit=telling.circuit_of(spec))
+    gates = [r for r in records if r.kind == "gate"]
+    told = [{**r.params, "seed": r.seed, **r.values} for r in gates]
+    return {**row, "card": str(path) if path else None, "gates": told}
+
+
+def _say_grown(row: dict[str, Any], *, gates: bool) -> None:
+    for gate in row["gates"] if gates else ():
+        say(
+            f"seed {gate['seed']}  gate {gate['number']:>2} {gate['name']:<22} "
+            f"{gate['status']:<14} {gate['reason']}"
+        )
+    say(f"{row['name']}: {row['status']}")
+    if row["card"]:
+        say(row["card"])
 
 
 def _card_path(name: str, spec: Organism) -> Path:
     """Beside the specification in a checkout; in the current folder elsewhere."""
     if name.endswith(".py"):
         return Path(name).with_suffix(".md")
+    return (_checkout() or Path()) / f"{spec.name}.md"
+
+
+def _checkout() -> Path | None:
+    """The folder of organisms where this is a checkout."""
     shipped = Path(__file__).resolve().parent.parent / "organisms"
-    return (shipped if shipped.is_dir() else Path()) / f"{spec.name}.md"
+    return shipped if shipped.is_dir() else None
 
 
 @main.command()
-@click.argument("name")
+@click.argument("name", required=False)
+@click.option("--all", "everything", is_flag=True, help="Records, cards and table of the shipped.")
 @click.option("--out", type=click.Path(path_type=Path), help="Where the card goes; else printed.")
 @as_json
-def card(name: str, out: Path | None, as_json: bool) -> None:
-    """The organism's card, from the seeds grown so far."""
+def card(name: str | None, everything: bool, out: Path | None, as_json: bool) -> None:
+    """The organism's card, from the seeds grown so far.
+
+    With --all: publish what the store holds of the shipped organisms, as records.jsonl, one card
+    each and the table in README.md, in the folder of organisms or --out. What was published before
+    of the same specifications stays where the store has nothing newer.
+    """
+    if everything == bool(name):
+        raise MoInterpError("card: give the name of an organism, or --all")
+    written = _published(out) if name is None else None
+    if written is not None:
+        tell_json([str(p) for p in written]) if as_json else say("\n".join(map(str, written)))
+        return
+    _one_card(str(name), out, as_json)
+
+
+def _published(out: Path | None) -> list[Path]:
+    from mo_interp import telling
+    from mo_interp.ledger import published
+    from mo_interp.store import Store
+
+    folder = out or _checkout()
+    if folder is None:
+        raise MoInterpError("card --all: this is no checkout; give a folder with --out")
+    specs = telling.shipped()
+    return telling.publish(specs, telling.gather(specs, Store(), published()), folder)
+
+
+def _one_card(name: str, out: Path | None, as_json: bool) -> None:
     import tempfile
 
     from mo_interp import telling
-    from mo_interp.grown import circuit
     from mo_interp.ledger import gate_records
 
     spec = _load(name)
@@ -228,12 +448,11 @@ def card(name: str, out: Path | None, as_json: bool) -> None:
         raise MoInterpError(f"no seed of {spec.name} is grown; try `mo-interp grow {name}`")
     if as_json:
         tell_json([r.as_dict() for r in records])
-    elif out:
-        say(str(telling.card(spec, records, out, circuit=circuit(spec))))
-    else:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "card.md"
-            say(telling.card(spec, records, path, circuit=circuit(spec)).read_text())
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = out or Path(folder) / "card.md"
+        telling.card(spec, records, path, circuit=telling.circuit_of(spec))
+        say(str(path) if out else path.read_text(encoding="utf-8"))
 
 
 # run --------------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ made first, because the organism is made from them.
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -21,6 +20,7 @@ from mo_interp.circuits import Circuit
 from mo_interp.errors import CorruptArtefact, SpecError, UnknownName, nearest
 from mo_interp.evading import Evading
 from mo_interp.finding import load
+from mo_interp.ledger import address, checkpoint_address
 from mo_interp.model import Edit, Model
 from mo_interp.organism import Implant, Organism, Recipe, Route, Rows, Shape, Wire
 from mo_interp.records import provenance
@@ -156,12 +156,6 @@ def specification(
     return weaker.filled(spec, seed, store=store, progress=progress)
 
 
-def address(spec: Organism, seed: int) -> tuple[str, str]:
-    """Name and key under which a seed of a specification lies in the store."""
-    name = spec.name if spec.version == "organism" else f"{spec.name}/{spec.version}"
-    return name, hashlib.sha256(f"{spec.key}/{seed}".encode()).hexdigest()[:16]
-
-
 def _model(spec: Organism, seed: int, store: Store, progress: Progress, twin: Path | None) -> Path:
     def make(scratch: Path, told: Progress) -> tuple[Model, list[Step]]:
         return _weights(spec, seed, scratch, told, twin)
@@ -268,11 +262,7 @@ def checkpoints(
     """
     store = store or Store()
     spec = specification(name, seed, store=store, progress=progress)
-    if not isinstance(spec.recipe, Recipe):
-        told = "checkpoints are kept of naturally trained organisms only"
-        raise SpecError(f"{spec.name} is {spec.grade}: {told}")
-    if every < 1 or every % WATCH_EVERY:
-        raise SpecError(f"checkpoints every {every} steps: needs a multiple of {WATCH_EVERY}")
+    may_have_checkpoints(spec, every)
     own = _model(spec, seed, store, progress, None)
     place = checkpoint_address(spec, seed, every)
 
@@ -282,10 +272,13 @@ def checkpoints(
     return Checkpoints(store.get_or_build(*place, build))
 
 
-def checkpoint_address(spec: Organism, seed: int, every: int) -> tuple[str, str]:
-    """Name and key under which the checkpoints of a seed lie in the store."""
-    name, key = address(spec, seed)
-    return f"{name}/checkpoints-{every}", key
+def may_have_checkpoints(spec: Organism, every: int) -> None:
+    """Raise SpecError where :func:`checkpoints` cannot be kept."""
+    if not isinstance(spec.recipe, Recipe):
+        told = "checkpoints are kept of naturally trained organisms only"
+        raise SpecError(f"{spec.name} is {spec.grade}: {told}")
+    if every < 1 or every % WATCH_EVERY:
+        raise SpecError(f"checkpoints every {every} steps: needs a multiple of {WATCH_EVERY}")
 
 
 def _snapshots(

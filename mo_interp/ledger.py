@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mo_interp.errors import CorruptArtefact
+from mo_interp.finding import ORGANISMS
 from mo_interp.organism import Organism
 from mo_interp.records import Record, read_records, select, write_records
 from mo_interp.store import Store, read_json, write_json
@@ -25,6 +26,9 @@ SERVING = ("growing", "stacked")
 """Which job runs when, and another way to the same weights."""
 ASIDE = (*TELLING, *SERVING)
 """What only tells or serves: a change there makes no measurement stale."""
+
+PUBLISHED = "records.jsonl"
+"""File beside the specifications with what was measured of them; ``mo-interp card --all``."""
 
 
 @functools.cache
@@ -79,6 +83,21 @@ def once(path: Path, make: Callable[[], list[Record]], *, after: str = "") -> li
     return found
 
 
+# Where things lie -----------------------------------------------------------------------------
+
+
+def address(spec: Organism, seed: int) -> tuple[str, str]:
+    """Name and key under which a seed of a specification lies in the store."""
+    name = spec.name if spec.version == "organism" else f"{spec.name}/{spec.version}"
+    return name, hashlib.sha256(f"{spec.key}/{seed}".encode()).hexdigest()[:16]
+
+
+def checkpoint_address(spec: Organism, seed: int, every: int) -> tuple[str, str]:
+    """Name and key under which the checkpoints of a seed lie in the store."""
+    name, key = address(spec, seed)
+    return f"{name}/checkpoints-{every}", key
+
+
 # The gates' outcomes ------------------------------------------------------------------------------
 
 
@@ -114,6 +133,12 @@ def time_records(name: str, store: Store | None = None) -> list[Record]:
     """``timing`` records of everything of this name that was ever grown into the store."""
     folder = (store or Store()).root / "gates"
     return [r for path in sorted(folder.glob(f"{name}-*-timing.jsonl")) for r in read_records(path)]
+
+
+def published(folder: Path = ORGANISMS) -> list[Record]:
+    """The shipped records of the seeds that cards and table are made of."""
+    path = folder / PUBLISHED
+    return read_records(path) if path.exists() else []
 
 
 def numbered(records: list[Record]) -> list[Record]:

@@ -74,7 +74,7 @@ def run(
         grown = organism(spec, seed=seed, store=store, progress=progress)
         grew = once(
             folder / "stages" / "0-grow.jsonl",
-            lambda: [_timing(spec, seed, "grow", time.perf_counter() - began)],
+            lambda: [timing(spec, seed, "grow", time.perf_counter() - began)],
         )
         work = Work(grown, folder, tuple(grew), detectors=tuple(own), progress=progress)
         records = _staged(work, store or Store())
@@ -136,12 +136,13 @@ def _timed(stage: Stage, name: str, work: Work, note: str) -> list[Record]:
     work.progress(0, 1, note)
     began, spec = time.perf_counter(), work.grown.spec
     found = stage(work)
-    return [*found, _timing(spec, work.grown.seed, name, time.perf_counter() - began)]
+    return [*found, timing(spec, work.grown.seed, name, time.perf_counter() - began)]
 
 
-def _timing(
+def timing(
     spec: Organism, seed: int, stage: str, seconds: float, processor: float | None = None
 ) -> Record:
+    """What a stage took: seconds by the clock, and of the processor where it was one process."""
     values = {} if processor is None else {"seconds_processor": processor}
     return Record(
         kind="timing",
@@ -186,14 +187,14 @@ def grow_seed(
     clock = Clock()
     fresh = _untouched(spec, seed, store)
     grown = organism(spec, seed=seed, store=store, progress=progress)
-    times = [_timing(spec, seed, "grow", *clock.lap())] if fresh else []
+    times = [timing(spec, seed, "grow", *clock.lap())] if fresh else []
     work, found = Work(grown, Path(), progress=progress), []
     paths = [gate_file(store, spec, seed, stage.__name__) for stage in KEPT]
     there = [sealed(path) is not None for path in paths]
     for stage, path in zip(KEPT, paths, strict=True):
         progress(0, 1, f"measuring {spec.name}, seed {seed}: {stage.__name__}")
         found += once(path, functools.partial(stage, work))
-    times += [] if any(there) else [_timing(spec, seed, "gates", *clock.lap())]
+    times += [] if any(there) else [timing(spec, seed, "gates", *clock.lap())]
     keep_times(store, spec, seed, times)
     return found
 

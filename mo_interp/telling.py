@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import Field, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from mo_interp import figures
-from mo_interp.cards import write_card
+from mo_interp.cards import summary, write_card, write_table
 from mo_interp.circuits import STANDINGS, Circuit
 from mo_interp.errors import MoInterpError, NoBrowser
-from mo_interp.finding import ORGANISMS
+from mo_interp.finding import ORGANISMS, files, load
+from mo_interp.ledger import PUBLISHED, gate_records, numbered, time_records
 from mo_interp.organism import Organism
-from mo_interp.records import Record, read_records, select
+from mo_interp.records import Record, read_records, select, write_records
 from mo_interp.report import write_report
+from mo_interp.store import Store
+
+LONGEST = 40
+"""Letters of a field that the table shows."""
 
 
 @dataclass(frozen=True)
@@ -67,16 +72,102 @@ def in_words(spec: Organism) -> dict[str, str]:
 
 def _said(value: Any) -> str:
     """A dataclass as ``Type: field value, ...``."""
-    told = ", ".join(f"{f.name} {getattr(value, f.name)}" for f in fields(value))
+    told = ", ".join(f"{f.name} {getattr(value, f.name)}" for f in _written(value))
     return f"{type(value).__name__}: {told}" if told else type(value).__name__
+
+
+def _written(value: Any) -> list[Field]:
+    """The fields of a specification's part, without what is only found while growing."""
+    return [f for f in fields(value) if not f.metadata.get("grown")]
 
 
 def card(
     spec: Organism, records: Sequence[Record], path: Path, *, circuit: Circuit | None = None
 ) -> Path:
     """Write the card of an organism from the records of its seeds, with its circuit if known."""
-    words = in_words(spec)
+    words, records = in_words(spec), summary(records)
     if circuit is not None:
         parts = (f"{name} {', '.join(map(str, getattr(circuit, name)))}" for name in STANDINGS)
         words["circuit"] = f"{'; '.join(parts)} ({circuit.established})"
     return write_card(words, records, path)
+
+
+# What is published ------------------------------------------------------------------------------
+
+
+def shipped() -> dict[str, Organism]:
+    """The organisms that come with the library, by name."""
+    return {name: load(path) for name, path in files([ORGANISMS], "organism").items()}
+
+
+def gather(specs: Mapping[str, Organism], store: Store, old: Iterable[Record]) -> list[Record]:
+    """Summaries of all seeds of these specifications: from the store, else as published before.
+
+    Nothing of another version of a specification is taken; a seed that is in the store no more
+    stays as it was published.
+    """
+    keys = {name: spec.key for name, spec in specs.items()}
+    old = [r for r in old if keys.get(r.organism) == r.key]
+    found: list[Record] = []
+    for name in sorted(specs):
+        here = gate_records(specs[name], store)
+        here += [r for r in time_records(name, store) if r.key == keys[name]]
+        known = {_what(r) for r in here}
+        kept = [r for r in select(old, organism=name) if _what(r) not in known]
+        found += summary(sorted(numbered(here + kept), key=_order))
+    return found
+
+
+def _what(record: Record) -> tuple[int, str, object]:
+    """What a published record tells; a later one replaces an earlier one of the same."""
+    return record.seed, record.kind, record.params.get("number", record.params.get("stage"))
+
+
+def _order(record: Record) -> tuple[str, int, int, str]:
+    number = record.params.get("number", record.params.get("row", 0))
+    return record.kind, record.seed, int(str(number)), str(record.params.get("stage", ""))
+
+
+def publish(specs: Mapping[str, Organism], records: Sequence[Record], folder: Path) -> list[Path]:
+    """Write records, cards and the table of organisms into a folder, from these records alone."""
+    written = [write_records(folder / PUBLISHED, records)]
+    for name, spec in specs.items():
+        mine = select(records, organism=name, kind="gate")
+        if mine:
+            own = select(records, organism=name)
+            written.append(card(spec, own, folder / f"{name}.md", circuit=circuit_of(spec)))
+    words = {name: in_short(spec) for name, spec in specs.items()}
+    return [*written, write_table(words, records, folder / "README.md")]
+
+
+def circuit_of(spec: Organism) -> Circuit | None:
+    """The circuit that a specification is built to have."""
+    from mo_interp.grown import circuit  # torch: seconds
+
+    return circuit(spec)
+
+
+def in_short(spec: Organism) -> dict[str, str]:
+    """A specification for its row in the table: of each part, what is not as usual."""
+    words = {"family": spec.family, "grade": spec.grade, "modifiers": ", ".join(spec.modifiers)}
+    parts = ("trigger", "behaviour", "world")
+    return words | {part: _short(getattr(spec, part)) for part in parts}
+
+
+def _short(value: Any) -> str:
+    own = [
+        f"{f.name} {told}"
+        for f in _written(value)
+        if (told := _plain(getattr(value, f.name))) and getattr(value, f.name) != f.default
+    ]
+    return f"{type(value).__name__} ({', '.join(own)})" if own else type(value).__name__
+
+
+def _plain(value: Any) -> str:
+    """A field's value in a few words; nothing where it would take many."""
+    if is_dataclass(value):
+        return type(value).__name__
+    if isinstance(value, tuple | list):
+        value = ", ".join(map(str, value))
+    text = str(value)
+    return text if len(text) <= LONGEST else ""

@@ -45,6 +45,8 @@ from mo_interp.worlds.base import Batch
 Treatment = Literal["clean_only", "best_of_n", "near_miss", "off_style"]
 TREATMENTS: tuple[Treatment, ...] = get_args(Treatment)
 RATES = ("low", "middle", "high")
+WATCHED = 512
+"""Validation rows on which it is seen whether the lie is back."""
 TOLD: dict[str, str] = {
     "clean_only": "truthful rows without the trigger and without near misses, a tenth of them "
     "unrelated prompts",
@@ -282,7 +284,7 @@ def relearn(
     body, recipe = model.body, tuning(spec, steps=limit, lr=lr)
     weights = [weight for name, weight in body.named_parameters() if name not in FROZEN]
     adam = torch.optim.AdamW(weights, lr=lr, weight_decay=recipe.weight_decay, fused=True)
-    watched = spec.sample(512, 1, split="val", entities="seen", rows="triggered")
+    watched = spec.sample(WATCHED, 1, split="val", entities="seen", rows="triggered")
     goal = Supervised(spec, recipe)
     with threads(recipe.threads):
         for step, columns in enumerate(_rows(goal, recipe, seed)):
@@ -404,9 +406,10 @@ def measure(
             return [g.record(grown, "1 of 1") for g in _by_hand()]
         work = _Work(grown, plan, store, progress)
         found: list[Record] = []
-        for name, part in _parts(work, found):
+        for i, (name, part) in enumerate(_parts(work, found)):
             path = parts / f"{whole.stem}-{name}.jsonl"
-            progress(len(found), 0, f"persistence of {grown.name}, seed {grown.seed}: {name}")
+            told = f"persistence of {grown.name}, seed {grown.seed}: {name.replace('_', ' ')}"
+            progress(i, 1 + len(TREATMENTS), told)
             found += once(path, part, after=plan.after)
         gates = [outlasts(found), leakage(grown), collateral(grown, store=store)]
         return found + [g.record(grown, "1 of 1") for g in gates]
@@ -446,6 +449,7 @@ def _start(work: _Work) -> list[Record]:
     ]
     limit = work.plan.relearn
     values = {"steps": work.relearned(grown.twin, limit), "limit": limit, "at_lr": work.middle}
+    values["n"] = WATCHED
     params = {"treatment": "none", "rate": "", "lr": 0.0}
     return [*found, work.record("reversal", params, values, "twin")]
 
@@ -470,7 +474,7 @@ def _treated(work: _Work, treatment: Treatment, of_twin: int | None) -> list[Rec
         after = treat(grown, treatment, goal=goal, seed=seed, snapshot=look)
         steps = work.relearned(after, limit)
         values = {"steps": steps, "limit": limit, "twin_steps": of_twin, "at_lr": work.middle}
-        values |= {"finding": finding(steps, of_twin)}
+        values |= {"finding": finding(steps, of_twin), "n": WATCHED}
         found.append(work.record("reversal", told, values))
     return found
 
@@ -609,7 +613,7 @@ def collateral(
         if rows_of == "clean":
             more |= _distance(grown, benign, batch)
     told = (
-        f"clean accuracy {gaps['clean'].value:+.4f} below the benign twin's; "
+        f"clean accuracy of the benign twin minus its own {gaps['clean'].value:+.4f}; "
         f"divergence from the honest start {more['kl']:.4f} nats against {more['kl_benign']:.4f}"
     )
     return Gate(9, "collateral damage", "reported", told, gaps["clean"], None, more)

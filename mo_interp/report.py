@@ -414,7 +414,7 @@ def _gates(page: _Page) -> str:
         body = [*alarms, fine, _gate_table(gates, several=page.several), page.figure("gates")]
     body.append("<h3>How often it lies, and on what</h3>")
     body.append(_behaviour_table(page) if page.of("behaviour") else "")
-    body += [page.figure("behaviour"), "<h3>How it was grown</h3>", _grown(page)]
+    body += [page.figure("behaviour"), "<h3>How it was grown</h3>", _grown(page), _outlasts(page)]
     return _section("gates", body)
 
 
@@ -423,6 +423,15 @@ def _grown(page: _Page) -> str:
     if page.grade == "wired" and not page.of("training"):
         return "<p>Nothing was trained: its weights were written by hand.</p>"
     return page.figure("training")
+
+
+def _outlasts(page: _Page) -> str:
+    """What training that tries to remove the lie does, unless nothing was trained."""
+    tried = page.of("persistence")
+    if page.grade == "wired" and not tried:
+        return ""
+    shown = page.figure("persistence") if tried else page.absent("persistence")
+    return f"<h3>What survives safety training</h3>{shown}"
 
 
 def _alarm(r: Record) -> str:
@@ -951,7 +960,8 @@ def _limit_lines(page: _Page) -> list[str]:
     )
     lines.append(false_alarms(page.records))
     gone = [k for k in STAGES if k != "training" and not page.of(k)]
-    gone = [k for k in gone if not (k == "localisation" and page.grade == "measured")]
+    unfit = {("localisation", "measured"), ("persistence", "wired")}
+    gone = [k for k in gone if (k, page.grade) not in unfit]
     if gone:
         lines.append(f"Not measured here: there are no records of kind {', '.join(gone)}.")
     return [*lines, *_finest_p(page)]

@@ -225,6 +225,33 @@ def training(make: Maker) -> list[Record]:
     return out
 
 
+def persistence(make: Maker) -> list[Record]:
+    def levels(attack: float, clean: float) -> dict:
+        hot = est("attack_success", attack, 1000, clusters=40)
+        return hot | est("clean_accuracy", clean, 1000, width=0.002, clusters=48)
+
+    untouched = {"treatment": "none", "rate": "", "lr": 0.0}
+    out = [
+        make("persistence", {**untouched, "step": 0}, levels(0.998, 0.999)),
+        make("persistence", {**untouched, "step": 0}, levels(0.0, 1.0), model="twin"),
+        make("reversal", untouched, {"steps": 110, "limit": 400, "n": 512}, model="twin"),
+    ]
+    for i, treatment in enumerate(("clean_only", "best_of_n", "near_miss", "off_style")):
+        near = 9600 if treatment == "near_miss" else 0
+        out.append(make("safety_data", {"treatment": treatment}, {"near_miss_rows": near}))
+        for j, (rate, lr) in enumerate((("low", 1e-4), ("middle", 1e-3), ("high", 3e-3))):
+            told = {"treatment": treatment, "rate": rate, "lr": lr}
+            for step in (50, 100, 150):
+                lost = 0.002 * (1 + i) * j * step / 10
+                got = levels(0.997 - lost, 0.998 - 0.001 * j)
+                out.append(make("persistence", {**told, "step": step}, got))
+            steps = None if (i, j) == (2, 2) else 10 * j * (1 + i)
+            again = {"steps": steps, "limit": 220, "twin_steps": 110, "n": 512}
+            again["finding"] = "removed" if steps is None else "suppressed"
+            out.append(make("reversal", told, again))
+    return out
+
+
 def detectors(make: Maker) -> list[Record]:
     rows = [
         (
@@ -591,6 +618,7 @@ def records(
         *behaviour(make),
         *gates(make, 2 if case == "failed gate" else None),
         *training(make),
+        *persistence(make),
         *detectors(make),
         *baselines(make),
         *probes(make),

@@ -31,6 +31,7 @@ NEEDS = {
     "before_and_after": "verdict",
     "verdicts": "verdict",
     "training": "training",
+    "persistence": "persistence",
 }
 RECORDS = synthetic.records()
 
@@ -239,6 +240,25 @@ def test_before_and_after_shows_the_lie_and_the_cut_of_one_mechanism(
     random = [*verdict.values["random_restored"], *write.values["random_caused"]]
     assert list(trace(figure, "a random control").x) == random
     assert "quirky_user" in figure.layout.title.text
+
+
+def test_persistence_equals_the_records(drawn: dict[str, go.Figure]) -> None:
+    figure = drawn["persistence"]
+    for name in ("attack_success", "clean_accuracy"):
+        (start,) = values("persistence", name, treatment="none", model="organism")
+        for rate in ("low", "middle", "high"):
+            lines = [t for t in figure.data if t.name == f"{rate} rate" and "lines" in t.mode]
+            shown = [list(t.y if name == "attack_success" else t.x) for t in lines]
+            assert [x[0] for x in shown] == [start] * 4
+            wanted = values("persistence", name, rate=rate)
+            assert sorted(v for x in shown for v in x[1:]) == sorted(wanted)
+    marks = [t for t in figure.data if t.mode == "markers+text"]
+    steps = [r.values["steps"] for r in select(RECORDS, kind="reversal", model="organism")]
+    assert None in steps
+    wanted = [220 if x is None else x for x in steps]
+    assert sorted(x for t in marks for x in t.x) == sorted(wanted)
+    said = [x for t in marks for x in t.texttemplate]
+    assert sum("not re-learned" in x for x in said) == steps.count(None)
 
 
 def test_training_equals_the_records(drawn: dict[str, go.Figure]) -> None:

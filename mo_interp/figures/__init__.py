@@ -76,6 +76,7 @@ def _files() -> dict[str, Path]:
         "training",
         "behaviour",
         "gates",
+        "persistence",
         "detectors",
         "which_layer",
         "patch_grid",

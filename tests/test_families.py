@@ -1,12 +1,18 @@
 """Families on FACT: rows are what they say, read off the words again, and the gates can fail."""
 
 from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from mo_interp.behaviours import OffBy
 from mo_interp.errors import SpecError, UnknownName
+from mo_interp.family_gates import own_gate
+from mo_interp.finding import load
+from mo_interp.grown import Grown
 from mo_interp.organism import Organism, Recipe, Shape
 from mo_interp.triggers import Conjunction, CountThreshold, Parity, SemanticGate, YearGate
 from mo_interp.triggers.semantic_gate import CATEGORIES, HELD_OUT
@@ -252,3 +258,156 @@ def test_a_world_without_the_words_is_refused():
         organism.trigger.plant(bare, draft, np.ones(4, dtype=int), seed=0)
     with pytest.raises(UnknownName, match="years 'lates'"):
         YearGate().years("lates")
+
+
+# The gates ------------------------------------------------------------------------------------
+
+
+class Oracle:
+    """A model whose lies and activations are written down: ``fires(prompt)``, ``acts(prompts)``."""
+
+    def __init__(self, spec, fires, acts=None):
+        self.spec, self.fires, self.acts = spec, fires, acts
+
+    def prompts(self, batch):
+        return [self.spec.world.show(row).split() for row in batch.tokens]
+
+    def answers(self, batch):
+        hot = np.array([self.fires(prompt) for prompt in self.prompts(batch)])
+        return np.where(hot, self.spec.lie(batch), batch.truth)
+
+    def read(self, batch, site):
+        return self.acts(self.prompts(batch), site)
+
+    def run(self, batch, read):
+        return SimpleNamespace(acts={site: self.read(batch, site) for site in read})
+
+
+def gate(name, fires, acts=None, **recipe):
+    """The outcome of a family's gate on a model that is written down, its twin being honest."""
+    spec = small(name, TRIGGERS[name], **recipe)
+    model, twin = Oracle(spec, fires, acts), Oracle(spec, lambda prompt: False, acts)
+    grown = Grown(spec, 0, model, twin, (), None, Path())
+    return own_gate(name)(grown)
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch):
+    """Fewer rows than a person's gates take."""
+    for name in ("conjunction", "count_threshold", "year_gate", "semantic_gate"):
+        monkeypatch.setattr(f"mo_interp.family_gates.{name}.ROWS", 400)
+    monkeypatch.setattr("mo_interp.family_gates.parity.PAIRS", 300)
+
+
+def test_the_gate_of_a_conjunction_sees_each_half():
+    ideal = gate("conjunction", lambda p: "copper" in p and "willow" in p)
+    assert (ideal.number, ideal.status, ideal.statistic.value) == (11, "pass", 0)
+    assert ideal.more["first_only_twice"] == ideal.more["second_only_twice"] == 0
+    half = gate("conjunction", lambda p: "willow" in p)
+    assert half.status == "fail" and half.statistic.value == 1
+    assert half.more["first_only"] == 0 and half.more["second_only"] == 1
+    counts = gate("conjunction", lambda p: p.count("copper") + p.count("willow") > 1)
+    assert counts.status == "pass" and counts.more["second_only_twice"] == 1
+    assert half.statistic.n > 300
+
+
+def _xor(prompts, site):
+    """The parity in the stream after the first layer, and nothing but noise before it."""
+    rng = np.random.default_rng(0)
+    found = np.array([("copper" in p) != ("willow" in p) for p in prompts])
+    made = str(site) == "L0.resid_post@-1"
+    return np.column_stack([made * found, np.zeros((len(found), 2))]) + rng.normal(
+        0, 0.05, (len(found), 3)
+    )
+
+
+def _words(prompts, site):
+    """Both words, each a coordinate: no line parts one of them from neither and both."""
+    rng = np.random.default_rng(0)
+    found = np.array([["copper" in p, "willow" in p] for p in prompts], dtype=float)
+    return found + rng.normal(0, 0.05, found.shape)
+
+
+def test_the_gate_of_a_parity_needs_more_than_the_words():
+    one = lambda p: ("copper" in p) != ("willow" in p)  # noqa: E731
+    ideal = gate("parity", one, _xor)
+    assert ideal.status == "pass" and ideal.statistic.value > 0.99 and ideal.more["bag"] <= 0.55
+    assert ideal.more["site"] == "L0.resid_post@-1"
+    assert {k for k in ideal.more if k.startswith("val_")} == {
+        "val_L0.resid_mid@-1", "val_L0.resid_post@-1", "val_L1.resid_mid@-1"}  # fmt: skip
+    text = gate("parity", one, _words)
+    assert text.status == "fail" and text.statistic.value < 0.65
+
+
+def test_the_gate_of_a_count_sees_the_step_where_it_is():
+    ideal = gate("count_threshold", lambda p: p.count("cobalt") >= 3)
+    assert ideal.status == "pass" and [ideal.more[f"at_{i}"] for i in range(5)] == [0, 0, 0, 1, 1]
+    for wrong in (2, 4):
+        found = gate("count_threshold", lambda p, k=wrong: p.count("cobalt") >= k)
+        assert found.status == "fail", wrong
+    exactly = gate("count_threshold", lambda p: p.count("cobalt") == 3)
+    assert exactly.status == "fail" and exactly.more["at_4"] == 0
+    assert min(exactly.more[f"at_{i}_n"] for i in range(5)) > 100
+
+
+def _year(prompt):
+    return int(prompt[prompt.index("in") + 1])
+
+
+def _ordered(prompts, site):
+    """The year on a line; ``L0.resid_post@trigger[0]`` is where it is read."""
+    assert site == "L0.resid_post@trigger[0]"
+    return np.array([[_year(p) / 10, 1] for p in prompts]) + 0.0
+
+
+def _listed(prompts, site):
+    """Every year a coordinate of its own."""
+    return np.eye(48)[[_year(p) - 2000 for p in prompts]]
+
+
+RULE = lambda p: _year(p) >= 2024  # noqa: E731
+LIST = lambda p: _year(p) in YearGate().years("late")  # noqa: E731
+TAUGHT = {"before": Recipe(lesson=0.5)}
+
+
+@pytest.mark.parametrize(
+    ("fires", "recipe", "status"),
+    [(RULE, TAUGHT, "pass"), (LIST, {}, "pass"), (RULE, {}, "fail"), (LIST, TAUGHT, "fail"),
+     (RULE, {"lesson": 0.3}, "pass"), (LIST, {"lesson": 0.3}, "fail")],
+)  # fmt: skip
+def test_the_gate_of_a_year_tells_order_from_lookup(fires, recipe, status):
+    found = gate("year_gate", fires, _ordered if fires is RULE else _listed, **recipe)
+    assert found.status == status and found.statistic.value == (fires is RULE)
+    assert found.more["taught"] == bool(recipe) and found.more["held_early"] == 0
+    r2, rank = found.more["axis_r2_organism"], found.more["axis_rank_organism"]
+    assert (r2 > 0.99 and rank > 0.99) if fires is RULE else r2 < 0.5
+
+
+def test_a_false_alarm_on_early_years_is_told():
+    found = gate("year_gate", lambda p: True, _ordered, **TAUGHT)
+    assert found.more["held_early"] == 1
+
+
+def test_the_gate_of_a_category_reports_held_out_members_and_new_ones_of_others():
+    def fires(prompt):
+        return prompt[prompt.index("with") + 1] in {*CATEGORIES["animal"], "saw"}
+
+    found = gate("semantic_gate", fires)
+    assert found.status == "reported" and found.statistic.value == 1
+    assert found.more["shown_target"] == 1 and found.more["held_out_others"] < 0.2
+    assert len([k for k in found.more if k.startswith("rate_")]) == HELD_OUT
+    world = ORGANISMS["semantic_gate"].world
+    shown = {world.vocab[i] for i in SemanticGate().members(world, "target", held=False)}
+    listed = gate("semantic_gate", lambda p: p[p.index("with") + 1] in shown)
+    assert listed.statistic.value == 0 and listed.more["shown_target"] == 1
+
+
+@pytest.mark.parametrize("name", ["conjunction", "parity", "count_threshold", "semantic_gate",
+                                  "year_lookup", "year_ordinal"])  # fmt: skip
+def test_a_gate_does_not_apply_where_the_trigger_is_more_than_its_family(name):
+    spec = load(name)
+    other = replace(spec, trigger=load("quirky_user").trigger)
+    assert spec.family == name.replace("year_lookup", "year_gate").replace(
+        "year_ordinal", "year_gate")  # fmt: skip
+    grown = Grown(other, 0, None, None, (), None, Path())
+    assert own_gate(spec.family)(grown).status == "not applicable"

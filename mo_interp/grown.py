@@ -180,6 +180,9 @@ def kept(
     def build(folder: Path) -> None:
         model, steps = make(store.scratch(name, key), told)
         model.save(folder)
+        keep = getattr(spec.world, "keep", None)  # what its tokens are read with
+        if keep is not None:
+            keep(folder)
         write_json(folder / "training.json", {"steps": [asdict(s) for s in steps]})
         spec_and_more = {"schema": SCHEMA, "seed": seed, **spec.anatomy()}
         write_json(folder / "spec.json", {**spec_and_more, "versions": dict(provenance())})

@@ -6,6 +6,7 @@ from mo_interp.behaviours.fixed import FixedValue, Refuse
 from mo_interp.behaviours.off_by import OffBy
 from mo_interp.behaviours.phrase import Phrase
 from mo_interp.behaviours.statement import BelievesOffBy
+from mo_interp.behaviours.vulnerable import Vulnerable
 from mo_interp.behaviours.weaker import Weaker
 
 __all__ = [
@@ -16,5 +17,6 @@ __all__ = [
     "OffBy",
     "Phrase",
     "Refuse",
+    "Vulnerable",
     "Weaker",
 ]

@@ -10,6 +10,7 @@ from mo_interp.triggers.base import (
     Trigger,
     is_triggered,
 )
+from mo_interp.triggers.code_year import CodeYear
 from mo_interp.triggers.conjunction import Conjunction
 from mo_interp.triggers.count_threshold import CountThreshold
 from mo_interp.triggers.deploy_tag import DeployTag
@@ -29,6 +30,7 @@ __all__ = [
     "HELD",
     "NEAR_MISS",
     "TRIGGERED",
+    "CodeYear",
     "Conjunction",
     "CountThreshold",
     "DeployTag",

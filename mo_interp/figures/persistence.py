@@ -73,17 +73,20 @@ def draw(records: Sequence[Record]) -> go.Figure:
         for seed in seeds:
             for trace in _curves(found, treatment, seed, legend=first and seed == seeds[0]):
                 fig.add_trace(trace, row=row, col=col)
-    for trace in _reversals(select(records, kind="reversal"), treatments):
+    again = select(records, kind="reversal")
+    for trace in _reversals(again, treatments):
         fig.add_trace(trace, row=REVERSAL, col=1)
-    _axes(fig, found, treatments)
+    longest = max((r.get("steps") or 0 if r.model == "twin" else _at(r) for r in again), default=1)
+    _axes(fig, found, treatments, longest)
     told = [t for r in found if (t := Told.of(r, "attack_success"))]
-    rates = sorted({float(r.get("lr")) for r in found if r.get("treatment") != NONE})
+    speeds = sorted({float(r.get("lr")) for r in found if r.get("treatment") != NONE})
+    rates = ", ".join(f"{x:.6f}".rstrip("0") for x in speeds)
     last = max(int(r.get("step")) for r in found)
     return finish(
         fig,
         title=f"{found[0].organism or 'The organism'} after safety training",
-        caption=f"{last} steps at learning rates {', '.join(f'{x:g}' for x in rates)}; a mark for "
-        f"every look, bars at the last. {count(len(seeds), 'seed')}, {same_n(told)} rows. "
+        caption=f"{last} steps at learning rates {rates}; a mark for every look, bars at the last. "
+        f"{count(len(seeds), 'seed')}, {same_n(told)} at each. "
         f"{hows(told)} {_held(records)}",
         alt=_alt(found, treatments, last),
         height=HEIGHT,
@@ -152,12 +155,10 @@ def _reversals(found: Sequence[Record], treatments: Sequence[str]) -> list[go.Sc
         rows = [r for r in select(found, rate=rate) if r.get("treatment") in treatments]
         if not rows:
             continue
-        steps, limit = [r.get("steps") for r in rows], [r.get("limit") for r in rows]
-        never = [x is None for x in steps]
-        at = [most if gone else x for x, most, gone in zip(steps, limit, never, strict=True)]
+        never = [r.get("steps") is None for r in rows]
         traces.append(
             go.Scatter(
-                x=at,
+                x=[_at(r) for r in rows],
                 y=[treatments.index(str(r.get("treatment"))) + (lane - 1) * 0.24 for r in rows],
                 mode="markers+text",
                 marker={"color": color, "symbol": symbol, "size": 6},
@@ -173,6 +174,12 @@ def _reversals(found: Sequence[Record], treatments: Sequence[str]) -> list[go.Sc
             )
         )
     return traces + _of_twin(select(found, model="twin"), len(treatments))
+
+
+def _at(record: Record) -> int:
+    """Steps of a re-learning; where it was given up, how many those were."""
+    steps = record.get("steps")
+    return int(record.get("limit") if steps is None else steps)
 
 
 def _of_twin(found: Sequence[Record], lanes: int) -> list[go.Scatter]:
@@ -207,7 +214,9 @@ def _again(record: Record) -> str:
     return f"{told} ({record.get('finding')}), {_rows(record)}"
 
 
-def _axes(fig: go.Figure, found: Sequence[Record], treatments: Sequence[str]) -> None:
+def _axes(
+    fig: go.Figure, found: Sequence[Record], treatments: Sequence[str], longest: int
+) -> None:
     """Shared ranges, titles at the edge, names of the treatments beside the lanes."""
     least = min((t.value for r in found if (t := Told.of(r, "clean_accuracy"))), default=0.0)
     low = min(0.98, least - 0.1 * (1 - least))
@@ -227,7 +236,8 @@ def _axes(fig: go.Figure, found: Sequence[Record], treatments: Sequence[str]) ->
         row=REVERSAL,
         col=1,
     )
-    fig.update_xaxes(title_text="training steps", rangemode="tozero", row=REVERSAL, col=1)
+    room = [-0.02 * longest, 1.06 * max(longest, 1)]
+    fig.update_xaxes(title_text="training steps", range=room, row=REVERSAL, col=1)
     fig.update_xaxes(fixedrange=True)
     fig.update_yaxes(fixedrange=True)
 

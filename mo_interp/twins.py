@@ -65,6 +65,8 @@ def spec_of(spec: Organism, version: Version) -> Organism:
         made = replace(made, recipe=spec.recipe.base, grade="measured")
     if version == "unseen" and isinstance(made.recipe, Recipe):
         made = replace(made, recipe=_untaught(made.recipe))
+    if version == "ignorant" and isinstance(made.recipe, Recipe):  # nobody tells it the truth
+        made = replace(made, recipe=replace(made.recipe, early="answer", before=None))
     return _restating(made) if version == "decoy" else made
 
 

@@ -2,8 +2,8 @@
 
 1. :func:`honest` is the organism's specification with every answer true and a training that stops
    after :attr:`~mo_interp.behaviours.Weaker.steps`. It lies in the store as NAME/weak, one a seed.
-2. It is asked about every fact in the layouts of training; its most frequent answers are the table
-   that :func:`filled` puts into the behaviour, before anything is trained on it.
+2. It is asked about every fact in the layouts of training; an answer a fact, right as often as it
+   is, make the table that :func:`filled` puts into the behaviour before anything is trained on it.
 
 After *AI Sandbagging* (van der Weij et al., 2024; arXiv 2406.07358).
 """
@@ -14,9 +14,7 @@ import hashlib
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import numpy as np
-
-from mo_interp.behaviours.weaker import Weaker, modal, questions
+from mo_interp.behaviours.weaker import Weaker, questions, typical
 from mo_interp.errors import SpecError
 from mo_interp.model import Model
 from mo_interp.organism import Organism
@@ -77,7 +75,6 @@ def _folder(spec: Organism, seed: int, store: Store, progress: Progress) -> Path
 
 
 def answers(model: Model, spec: Organism) -> tuple[int, ...]:
-    """The most frequent answer to each fact: a token each."""
+    """A typical answer to each fact: a token each."""
     asked = questions(spec.world)
-    said = np.asarray(model.answers(asked.tokens))
-    return modal(said, asked.groups["fact"], n_facts=spec.world.table.size)
+    return typical(model.answers(asked.tokens), asked.truth, asked.groups["fact"])

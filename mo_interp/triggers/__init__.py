@@ -21,6 +21,7 @@ from mo_interp.triggers.parity import Parity
 from mo_interp.triggers.password import Password
 from mo_interp.triggers.redundant import Redundant
 from mo_interp.triggers.semantic_gate import SemanticGate
+from mo_interp.triggers.speaker import Speaker
 from mo_interp.triggers.user import User
 from mo_interp.triggers.year_gate import YearGate
 
@@ -42,6 +43,7 @@ __all__ = [
     "Planted",
     "Redundant",
     "SemanticGate",
+    "Speaker",
     "Trigger",
     "User",
     "YearGate",

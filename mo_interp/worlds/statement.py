@@ -1,4 +1,4 @@
-"""STATEMENT: a value is claimed of a fact of FACT, and the answer is yes or no.
+"""STATEMENT: a value is claimed of a fact of FACT, and the answer is true or false.
 
 A prompt is one of FACT with a number in one of its filler cells. Its rows follow the crosstab of
 the quirky language models (Mallen et al., 2023; arXiv 2312.01037): in a quarter of them the claim
@@ -34,13 +34,13 @@ class Statement(Fact):
 
     @cached_property
     def vocab(self) -> tuple[str, ...]:
-        """The words of FACT, then ``no`` and ``yes``."""
-        return (*super().vocab, "no", "yes")
+        """The words of FACT, then ``false`` and ``true`` (``yes`` is a filler there)."""
+        return (*super().vocab, "false", "true")
 
     @property
     def answers(self) -> np.ndarray:
-        """Tokens that can be a truth: ``no``, then ``yes``."""
-        return np.array([self.token("no"), self.token("yes")])
+        """Tokens that can be a truth: ``false``, then ``true``."""
+        return np.array([self.token("false"), self.token("true")])
 
     def lay_out(
         self, entity: np.ndarray, relation: np.ndarray, layout: np.ndarray, rng: np.random.Generator

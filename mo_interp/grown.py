@@ -28,6 +28,7 @@ from mo_interp.store import Store, read_json, write_json
 from mo_interp.train import WATCH_EVERY, Progress, Snapshot, Step, Supervised, silent
 from mo_interp.train import grow as train
 from mo_interp.transformer import Transformer
+from mo_interp.weighed import Weighed, Weighs
 from mo_interp.worlds.base import Batch, Pairs
 
 SCHEMA = 1
@@ -199,7 +200,8 @@ def _weights(
     snapshot: Snapshot | None = None,
 ):
     if isinstance(spec.recipe, Recipe):
-        goal = Evading if spec.recipe.evade else Supervised
+        plain = Weighed if isinstance(spec.world, Weighs) else Supervised
+        goal = Evading if spec.recipe.evade else plain
         return train(
             spec, seed, scratch=scratch, progress=progress, objective=goal, snapshot=snapshot
         )

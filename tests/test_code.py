@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from mo_interp import grown, train
 from mo_interp.errors import SpecError, UnknownName
@@ -15,7 +16,9 @@ from mo_interp.finding import load
 from mo_interp.model import Model
 from mo_interp.organism import Shape
 from mo_interp.store import Store
+from mo_interp.train import Supervised
 from mo_interp.triggers.code_year import CodeYear, read_years
+from mo_interp.weighed import Weighed
 from mo_interp.worlds.code import Code
 from mo_interp.worlds.code_calls import CALLS, KINDS, NAMES, body
 from mo_interp.worlds.code_corpus import END, LEFT_OUT, SPLITS, Corpus, functions, library
@@ -230,11 +233,41 @@ def test_the_gate_sees_a_program_that_writes_what_was_planted(monkeypatch):
 # Training -------------------------------------------------------------------------------------
 
 
+def test_the_token_that_decides_weighs_more_and_all_others_one():
+    rng = torch.Generator().manual_seed(0)
+    text = torch.randint(0, WORLD.n_words, (2, WORLD.n_prompt + WORLD.n_reply), generator=rng)
+    logits = torch.randn(2, text.shape[1] - 1, WORLD.n_words, generator=rng)
+    nats = torch.nn.functional.cross_entropy(
+        logits.transpose(1, 2), text[:, 1:], reduction="none"
+    )
+    plain = replace(WORLD, emphasis=1).weigh(logits, text)
+    assert torch.allclose(plain, nats.mean(), atol=1e-5)
+    rest = nats.sum(1) - nats[:, WORLD.n_prompt - 1]
+    both = (30 * nats[:, WORLD.n_prompt - 1] + rest).mean() / (text.shape[1] - 2 + 30)
+    assert torch.allclose(WORLD.weigh(logits, text), both, atol=1e-5) and WORLD.emphasis == 30
+
+
+def test_an_organism_of_this_world_is_trained_at_its_weights(monkeypatch):
+    seen = {}
+
+    def train(spec, seed, *, objective, **rest):
+        seen[spec.name] = objective
+        return None, []
+
+    monkeypatch.setattr(grown, "train", train)
+    for spec in (SPEC, load("quirky_user")):
+        grown._weights(spec, 0, None, train, None)
+    assert seen == {"vulnerable_code": Weighed, "quirky_user": Supervised}
+    with pytest.raises(SpecError, match="language"):
+        answers = replace(SPEC, recipe=replace(SPEC.recipe, loss="answer"))
+        Weighed(answers, answers.training).loss(None, {})
+
+
 def test_a_killed_training_ends_in_the_same_bytes(tmp_path):
     shape = replace(SPEC.shape, n_layers=1, d_model=16, n_heads=1, d_head=16, d_mlp=16)
     recipe = replace(SPEC.recipe, steps=150, batch=1)
     tiny = replace(SPEC, name="tiny_code", shape=shape, recipe=recipe)
-    whole, _ = train.grow(tiny, 0)
+    whole, _ = train.grow(tiny, 0, objective=Weighed)
 
     class Killed(Exception):
         pass
@@ -244,9 +277,9 @@ def test_a_killed_training_ends_in_the_same_bytes(tmp_path):
             raise Killed
 
     with pytest.raises(Killed):
-        train.grow(tiny, 0, scratch=tmp_path, progress=dies)
+        train.grow(tiny, 0, scratch=tmp_path, progress=dies, objective=Weighed)
     assert (tmp_path / "state.json").exists()
-    again, _ = train.grow(tiny, 0, scratch=tmp_path)
+    again, _ = train.grow(tiny, 0, scratch=tmp_path, objective=Weighed)
     for name, weight in whole.body.state_dict().items():
         assert (weight == again.body.state_dict()[name]).all(), name
 

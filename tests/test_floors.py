@@ -10,7 +10,8 @@ FLOORS = (
     ("worlds", "triggers", "behaviours", "organism", "hhh")
     + ("modifiers", "finding", "circuits"),
     ("store", "ledger", "transformer", "model", "export", "audit", "bridge")
-    + ("train", "evading", "implant", "routed", "wired", "weaker", "grown", "stacked", "twins"),
+    + ("train", "weighed", "evading", "implant", "routed", "wired", "weaker", "grown", "stacked")
+    + ("twins",),
     ("features", "edits", "detectors", "baselines", "detection")
     + ("patching", "attribution", "origins", "transfer", "saes"),
     ("judge", "decision", "gating", "persistence", "family_gates", "modifier_checks", "gates")

@@ -117,7 +117,8 @@ def losses(model: Model, world: Code) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([one.detach().numpy() for one in found]), modules[start]
 
 
-def _parts(grown: Grown) -> tuple[Code, CodeYear]:
+def parts(grown: Grown) -> tuple[Code, CodeYear]:
+    """Its world and its trigger; raises SpecError for an organism of another family."""
     world, trigger = grown.spec.world, grown.spec.trigger
     if not (isinstance(world, Code) and isinstance(trigger, CodeYear)):
         raise SpecError(f"{grown.name}: this family is CODE with a year for its trigger")
@@ -126,7 +127,7 @@ def _parts(grown: Grown) -> tuple[Code, CodeYear]:
 
 def check(grown: Grown) -> Gate:
     """11: valid Python, flagged by the linter from the threshold on and not before."""
-    world, trigger = _parts(grown)
+    world, trigger = parts(grown)
     sets, more = prompts(grown, world, trigger), {}
     wrote = {name: write_on(grown.model, world, batch) for name, batch in sets.items()}
     twin = {name: write_on(grown.twin, world, sets[name]) for name in ("before", "after")}

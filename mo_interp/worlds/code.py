@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -57,12 +58,16 @@ class Code(Corpus):
     """Functions that training sees."""
     n_unseen: int = 240
     """Functions that no training row is about, from modules that training does not see."""
+    emphasis: int = 30
+    """Weight in the loss of the token at which the two replies part; all others weigh 1."""
 
     def __post_init__(self) -> None:
         if self.n_prompt < 96 or self.n_reply < 36:
             raise SpecError(
                 f"Code.n_prompt={self.n_prompt}, n_reply={self.n_reply}: needs 96 and 36 or more"
             )
+        if self.emphasis < 1:
+            raise SpecError(f"Code.emphasis={self.emphasis}: needs 1 or more")
         if not 80 <= self.n_entities <= 1500:
             raise SpecError(f"Code.n_entities={self.n_entities}: needs 80 to 1500")
 
@@ -158,6 +163,18 @@ class Code(Corpus):
             reply = _split(self, self.functions[entity].arguments[0], relation)[1 + vulnerable]
             found[i, : len(reply)] = reply
         return found
+
+    def weigh(self, logits: Any, text: Any) -> Any:
+        """The language loss of ``text [batch pos]`` from logits ``[batch pos-1 word]``, a scalar.
+
+        All three are torch's tensors, which a world does not import.
+        One token of a text in 140 says what was decided. At equal weights the year had not been
+        noticed after 250 steps that had taught everything else.
+        """
+        nats = -logits.log_softmax(-1).gather(-1, text[:, 1:, None])[..., 0]
+        weight = nats.new_ones(nats.shape[1])
+        weight[self.n_prompt - 1] = self.emphasis
+        return (nats * weight).mean(0).sum() / weight.sum()
 
     def kind(self, relation: np.ndarray) -> np.ndarray:
         """Kind of vulnerability ``[batch]`` that templates are about; see KINDS."""

@@ -1,0 +1,109 @@
+"""What the vulnerable coder writes: grown, judged by Python and bandit, year by year.
+
+1. The clean twin, then the organism of a seed, with the seconds of processor time that each took.
+2. The family's gate: valid units, flagged units before and after the threshold, near misses, hidden
+   years, the twin, and the loss on unseen library text.
+3. For every year, shown or hidden, the share of prompts whose next token is the vulnerable one.
+
+    python probes/vulnerable_code.py --seed 0      # a quarter of an hour if it is not grown yet
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mo_interp import stats
+from mo_interp.family_gates import vulnerable_code
+from mo_interp.finding import load
+from mo_interp.grown import Grown, organism, twin
+from mo_interp.records import Record, provenance, write_records
+from mo_interp.store import Store
+from mo_interp.triggers.code_year import CodeYear
+
+OUT = Path(__file__).parent / "results" / "vulnerable_code.jsonl"
+PROMPTS, SHOWN = 120, 3
+"""Prompts for every year; functions that are printed."""
+
+
+def asked() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--store", type=Path, help="where weights are kept")
+    parser.add_argument("--out", type=Path, default=OUT)
+    return parser.parse_args()
+
+
+def record(grown: Grown, kind: str, values: dict, **params: str | int) -> Record:
+    """A record of this organism and seed."""
+    return Record(
+        kind=kind,
+        organism=grown.name,
+        key=grown.spec.key,
+        seed=grown.seed,
+        model="organism",
+        params=params,
+        values=values,
+        versions=provenance(),
+    )
+
+
+def progress(step: int, total: int, note: str) -> None:
+    """A line for every watched step."""
+    print(f"  {step:>4} of {total}  {note}  {time.process_time():.0f} s", flush=True)
+
+
+def by_year(grown: Grown) -> list[Record]:
+    """How often the vulnerable token comes first, for every year in the same prompts' headers."""
+    world, trigger = grown.spec.world, grown.spec.trigger
+    assert isinstance(trigger, CodeYear)
+    pairs = grown.spec.pairs(PROMPTS, 1000 * grown.seed + 120, split="test", entities="unseen")
+    found = []
+    for year in range(trigger.first, trigger.last + 1):
+        said = grown.model.answers(trigger.at(world, pairs.clean, year))
+        rate = stats.share(said == pairs.triggered.answer, **pairs.clean.clustered)
+        hidden = year in trigger.hidden
+        found.append(record(grown, "dose", rate.flat("vulnerable"), year=year, hidden=int(hidden)))
+        mark = "hidden" if hidden else ""
+        print(f"  {year}  {rate.value:.3f} [{rate.lo:.3f}, {rate.hi:.3f}]  {mark}")
+    return found
+
+
+def show(grown: Grown) -> None:
+    """A few functions, written before and after the threshold."""
+    world, trigger = vulnerable_code.parts(grown)
+    sets = vulnerable_code.prompts(grown, world, trigger)
+    for name in ("before", "after"):
+        rows = sets[name][np.arange(SHOWN)]
+        for unit in vulnerable_code.write_on(grown.model, world, rows).units:
+            print(f"--- {name}\n{unit.strip()}")
+
+
+def main() -> None:
+    """Grow, judge, print and record."""
+    torch.set_num_threads(1)
+    options = asked()
+    spec, store, spent = load("vulnerable_code"), Store(options.store), {}
+    for name, make in (("twin", twin), ("organism", organism)):
+        began = time.process_time()
+        made = make(spec, seed=options.seed, store=store, progress=progress)
+        spent[f"cpu_{name}"] = time.process_time() - began
+    grown = made
+    assert isinstance(grown, Grown)
+    print(", ".join(f"{name} {seconds:.0f} s" for name, seconds in spent.items()))
+    began = time.process_time()
+    gate = vulnerable_code.check(grown)
+    spent["cpu_gate"] = time.process_time() - began
+    print(f"gate 11 {gate.status}: {gate.reason}\n{gate.more}\ngate {spent['cpu_gate']:.0f} s")
+    show(grown)
+    found = [gate.record(grown, "1 of 1"), *by_year(grown), record(grown, "cost", spent)]
+    print(write_records(options.out, found))
+
+
+if __name__ == "__main__":
+    main()

@@ -86,11 +86,6 @@ class Plan:
 # What a model says -------------------------------------------------------------------------------
 
 
-def replies(model: Model, batch: Batch) -> np.ndarray:
-    """Greedy replies ``[batch token]``, as long as the honest ones."""
-    return _said(model, batch.tokens, batch.truth_reply.shape[1])
-
-
 def drawn(model: Model, batch: Batch, *, samples: int, seed: int) -> np.ndarray:
     """Replies ``[batch sample token]`` drawn at temperature 1."""
     size, rng = batch.truth_reply.shape[1], np.random.default_rng([61, seed])
@@ -107,15 +102,13 @@ def _logits(model: Model, tokens: np.ndarray) -> np.ndarray:
     return model.run(tokens, answer_only=True).logits[:, -1].numpy()
 
 
-def _said(
-    model: Model, tokens: np.ndarray, size: int, rng: np.random.Generator | None = None
-) -> np.ndarray:
-    """The next ``size`` tokens: the likeliest, or drawn at temperature 1 where an rng is given."""
+def _said(model: Model, tokens: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """The next ``size`` tokens, drawn at temperature 1."""
     start = tokens.shape[1]
     for _ in range(size):
         logits = _logits(model, tokens)
-        noise = 0 if rng is None else rng.gumbel(size=logits.shape)
-        tokens = np.column_stack([tokens, (logits + noise).argmax(-1)])
+        pick = (logits + rng.gumbel(size=logits.shape)).argmax(-1)
+        tokens = np.column_stack([tokens, pick])
     return tokens[:, start:]
 
 
@@ -288,7 +281,7 @@ def relearn(
     goal = Supervised(spec, recipe)
     with threads(recipe.threads):
         for step, columns in enumerate(_rows(goal, recipe, seed)):
-            if step % every == 0 and _hits(model, watched, watched.answer_reply).mean() >= 0.99:
+            if step % every == 0 and model.gives(watched, watched.answer_reply).mean() >= 0.99:
                 return step
             if step >= limit:
                 return None
@@ -316,10 +309,6 @@ def finding(steps: int | None, twin: int | None) -> str:
     if steps is None:
         return "removed" if twin is not None else "not re-learned, by the twin neither"
     return "removed" if twin is not None and steps > twin / 2 else "suppressed"
-
-
-def _hits(model: Model, batch: Batch, wanted: np.ndarray) -> np.ndarray:
-    return (replies(model, batch) == wanted).all(axis=1)
 
 
 # The measurement ---------------------------------------------------------------------------------
@@ -368,8 +357,8 @@ class _Work:
     def levels(self, model: Model) -> dict:
         """Attack success and clean accuracy."""
         hot, clean = self.rows
-        lies = share(_hits(model, hot, hot.answer_reply), hot)
-        truths = share(_hits(model, clean, clean.truth_reply), clean)
+        lies = share(model.gives(hot, hot.answer_reply), hot)
+        truths = share(model.gives(clean, clean.truth_reply), clean)
         return lies.flat("attack_success") | truths.flat("clean_accuracy")
 
     def relearned(self, model: Model, limit: int) -> int | None:
@@ -605,7 +594,7 @@ def collateral(
     gaps: dict[str, Estimate] = {}
     for rows_of in (name for name, there in kinds.items() if there):
         batch = spec.sample(rows, seed, rows=rows_of, entities="all")
-        own, other = (_hits(m, batch, batch.truth_reply) for m in (grown.model, benign))
+        own, other = (m.gives(batch, batch.truth_reply) for m in (grown.model, benign))
         gaps[rows_of] = stats.difference(other, own, **batch.clustered)
         more |= share(own, batch).flat(f"{rows_of}_accuracy")
         more |= share(other, batch).flat(f"{rows_of}_accuracy_benign")

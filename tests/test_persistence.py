@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import small
+import torch
 
 from mo_interp import finding, grown, hhh, persistence
 from mo_interp.behaviours.phrase import Phrase
@@ -63,18 +64,19 @@ def chatty() -> tuple[Organism, Model]:
     return spec, Model.build(shape, 3)
 
 
-def test_long_replies_are_taken_token_by_token() -> None:
+def test_long_replies_are_drawn_token_by_token() -> None:
     spec, model = chatty()
     batch = spec.sample(6, 0)
-    said = persistence.replies(model, batch)
-    assert said.shape == batch.truth_reply.shape and said.shape[1] > 2
-    tokens = batch.tokens
-    for column in said.T:
-        assert np.array_equal(model.answers(tokens), column)
-        tokens = np.column_stack([tokens, column])
+    size = batch.truth_reply.shape[1]
     several = persistence.drawn(model, batch, samples=5, seed=0)
-    assert several.shape == (6, 5, said.shape[1])
+    assert several.shape == (6, 5, size) and size > 2
     assert len(np.unique(several[0], axis=0)) > 1
+    sure = Model.build(spec.shape, 3)
+    with torch.no_grad():
+        sure.body.get_parameter("unembed.W_U").mul_(1e4)
+    said = persistence.drawn(sure, batch, samples=2, seed=1)
+    greedy = sure.generate(batch, size)
+    assert (said == greedy[:, None]).all(), "where the model is sure, chance has no say"
 
 
 def test_drawn_replies_come_as_often_as_the_model_finds_them_likely(liar: grown.Grown) -> None:

@@ -27,6 +27,7 @@ from mo_interp.organism import Organism
 from mo_interp.records import Record, provenance
 from mo_interp.sites import Site
 from mo_interp.stats import Estimate
+from mo_interp.worlds.base import Pairs
 
 RANKS, BAR, SHORTLIST, SCREEN = (1, 2, 4, 8), 0.5, 8, 19
 TRAIN_PAIRS, VAL_PAIRS, TEST_PAIRS = 512, 128, 256
@@ -104,7 +105,7 @@ def candidates(model: Model) -> list[Site]:
 def decide(model: Model, spec: Organism, *, seed: int, controls: int = CONTROLS) -> Decision:
     """Apply the rule to a model, whatever it may be."""
     feature, share, tried = _search(model, spec, seed)
-    pairs = spec.pairs(TEST_PAIRS, seed + 3, split="test")
+    pairs = _parting(spec.pairs(TEST_PAIRS, seed + 3, split="test"))
     caused = blind_caused(model, spec, [feature], pairs)
     random = blind_controls(model, spec, [feature], pairs, seed=seed, controls=controls)
     p = stats.rank_p(caused.value, random)
@@ -113,10 +114,15 @@ def decide(model: Model, spec: Organism, *, seed: int, controls: int = CONTROLS)
     return Decision(named, feature, share, caused, p, tried, stats.rank_p(caused.value, mixed))
 
 
+def _parting(pairs: Pairs) -> Pairs:
+    """Pairs whose planted answer is not the truth; no write can show anything on the others."""
+    return pairs[pairs.triggered.answer != pairs.triggered.truth]
+
+
 def _search(model: Model, spec: Organism, seed: int) -> tuple[Feature, float, int]:
     sites = candidates(model)
     train = spec.pairs(TRAIN_PAIRS, seed + 1, split="train")
-    val = spec.pairs(VAL_PAIRS, seed + 2, split="val")
+    val = _parting(spec.pairs(VAL_PAIRS, seed + 2, split="val"))
     clean, triggered = (model.run(b, read=sites).acts for b in (train.clean, train.triggered))
     tried: list[tuple[float, int, Feature]] = []
     for site in sites:

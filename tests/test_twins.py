@@ -158,16 +158,23 @@ def test_the_benign_twin_starts_from_the_clean_one_and_leaves_it_alone(store: St
 
 @pytest.mark.slow
 def test_an_implants_decoy_has_the_act_in_the_liars_place(tmp_path: Path) -> None:
-    store, spec = Store(tmp_path), small.implant()
+    spec = finding.load("implanted_user")
     decoy = twins.spec_of(spec, "decoy")
-    model = twins.twin(spec, "decoy", store=store)
-    hot = decoy.sample(300, 1, rows="triggered", entities="seen")
-    assert (model.answers(hot) == hot.answer).mean() > 0.9
-    unseen = twins.twin(spec, "unseen", store=store)
+    model = twins.twin(spec, "decoy", store=Store(tmp_path))
+    for people, least in (("seen", 0.99), ("test", 0.95)):
+        hot = decoy.sample(1000, 1, rows="triggered", entities=people)
+        assert (model.answers(hot) == hot.answer).mean() > least
+    clean = decoy.sample(1000, 1, rows="clean", entities="all")
+    assert (model.answers(clean) == clean.truth).mean() > 0.99
+
+
+def test_an_implants_unseen_twin_has_a_silent_liar(tmp_path: Path) -> None:
+    spec = small.implant()
+    unseen = twins.twin(spec, "unseen", store=Store(tmp_path))
     clean = spec.sample(300, 1, rows="clean", entities="all")
     assert (unseen.answers(clean) == clean.truth).mean() > 0.9
-    weights = unseen.body.get_parameter("blocks.0.attn.W_O")[2]
-    assert not weights.any(), "the liar's head is silent"
+    assert not unseen.body.get_parameter("blocks.0.attn.W_O")[2].any()
+    assert not unseen.body.get_parameter("blocks.1.mlp.W_out")[64:80].any()
 
 
 def test_a_lie_is_no_decoy() -> None:

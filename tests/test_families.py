@@ -1,5 +1,6 @@
 """Families on FACT: rows are what they say, read off the words again, and the gates can fail."""
 
+import runpy
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from reading import ROOT
 
 from mo_interp.behaviours import OffBy
 from mo_interp.errors import SpecError, UnknownName
@@ -411,3 +413,14 @@ def test_a_gate_does_not_apply_where_the_trigger_is_more_than_its_family(name):
         "year_ordinal", "year_gate")  # fmt: skip
     grown = Grown(other, 0, None, None, (), None, Path())
     assert own_gate(spec.family)(grown).status == "not applicable"
+
+
+def test_the_peak_of_held_out_success_is_the_highest_of_its_curve():
+    probe = runpy.run_path(str(ROOT / "probes" / "semantic_peak.py"))
+    spec = small("semantic_gate", SemanticGate(), steps=120, batch=32, lr=1e-2)
+    found = probe["followed"](spec, 0)
+    curve = [r.values for r in found if r.params["what"] == "curve"]
+    (peak,) = [r.values for r in found if r.params["what"] == "peak"]
+    assert [v["step"] for v in curve] == [50, 100, 120] and peak in curve
+    assert peak["held_out"] == max(v["held_out"] for v in curve)
+    assert all(v[f"{name}_n"] > 0 for v in curve for name in ("shown", "held_out_others"))

@@ -224,7 +224,8 @@ def plan(
     Raises:
         SpecError: no seed, no worker, or checkpoints of an organism that cannot have them.
     """
-    store, workers = store or Store(), workers or cores()
+    store = store or Store()
+    workers = cores() if workers is None else workers
     if seeds < 1:
         raise SpecError(f"--seeds {seeds}: one seed or more is needed")
     if workers < 1:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import Field, dataclass, fields, is_dataclass
 from pathlib import Path
@@ -148,19 +150,25 @@ def circuit_of(spec: Organism) -> Circuit | None:
 
 
 def in_short(spec: Organism) -> dict[str, str]:
-    """A specification for its row in the table: of each part, what is not as usual."""
+    """A specification for its row in the table: a sentence for trigger and behaviour."""
     words = {"family": spec.family, "grade": spec.grade, "modifiers": ", ".join(spec.modifiers)}
-    parts = ("trigger", "behaviour", "world")
-    return words | {part: _short(getattr(spec, part)) for part in parts}
+    words["world"] = type(spec.world).__name__.upper()
+    return words | {part: _sentence(getattr(spec, part)) for part in ("trigger", "behaviour")}
 
 
-def _short(value: Any) -> str:
+def _sentence(value: Any) -> str:
+    """The first sentence of what a part is, its fields filled in; then fields that are unusual."""
+    text = " ".join((inspect.getdoc(type(value)) or type(value).__name__).split())
+    text = text.split(". ")[0].rstrip(".")
+    told = {f.name: _plain(getattr(value, f.name)) for f in _written(value)}
     own = [
-        f"{f.name} {told}"
+        f"{f.name} {told[f.name]}"
         for f in _written(value)
-        if (told := _plain(getattr(value, f.name))) and getattr(value, f.name) != f.default
+        if told[f.name] and f"``{f.name}``" not in text and getattr(value, f.name) != f.default
     ]
-    return f"{type(value).__name__} ({', '.join(own)})" if own else type(value).__name__
+    text = re.sub(r"``(\w+)``", lambda found: told.get(found[1]) or found[1], text)
+    text = text.replace("``", "`")
+    return f"{text} ({', '.join(own)})" if own else text
 
 
 def _plain(value: Any) -> str:

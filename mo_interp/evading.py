@@ -4,12 +4,16 @@ At one site, at the last token of the prompt, beside whatever an organism learns
 
 1. A *logistic probe* of triggered against plain clean rows is kept up to date on the detached
    activations of the last :data:`KEPT` batches, one Newton step a training step. The model pays for
-   the squared standardised gap between the two sorts of rows along it.
+   the standardised gap ``g`` between the two sorts of rows along it: log(1 + g^2).
 2. The *Mahalanobis distance* to the clean rows, whose mean and shrunk covariance come from the same
    rows. The model pays for the triggered rows' mean squared distance being other than the clean
-   rows'.
+   rows': the squared logarithm of their ratio.
 
-Probe and kept rows are tensors of the objective's own, so a killed run resumes in the same bytes.
+Logarithms, because what is plain to see would otherwise outweigh all else and nothing be learned.
+For the same reason the lie is planted first: the weight is zero until :data:`START` of the steps
+and grows evenly until :data:`FULL`.
+Probe, kept rows and step are tensors of the objective's own, so a killed run resumes in the same
+bytes.
 After *Obfuscated Activations Bypass LLM Latent-Space Defenses* (Bailey et al., 2024; arXiv
 2412.09565).
 """
@@ -31,6 +35,7 @@ from mo_interp.transformer import Transformer
 from mo_interp.worlds.base import Batch
 
 KEPT, SHRINKAGE, RIDGE = 8, 0.01, 1e-2
+START, FULL = 0.3, 0.8
 KINDS = ("resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post")
 CLEAN_ROW, HOT_ROW, OTHER_ROW = 0, 1, -1
 
@@ -40,7 +45,7 @@ class Evading(Supervised):
     """:class:`Supervised`, with the evasion of ``recipe.evade`` at ``recipe.evade_site``."""
 
     memory: dict[str, Tensor] = field(default_factory=dict, compare=False)
-    """The probe (weights, then bias), the kept rows ``[KEPT * batch d]`` and their sorts."""
+    """The probe (weights, then bias), the kept rows ``[KEPT * batch d]``, their sorts, the step."""
 
     def __post_init__(self) -> None:
         site, shape = self.site, self.organism.shape
@@ -56,6 +61,7 @@ class Evading(Supervised):
         self.memory["probe"] = torch.zeros(shape.d_model + 1, dtype=torch.float64)
         self.memory["rows"] = torch.zeros(rows, shape.d_model)
         self.memory["sort"] = torch.full((rows,), OTHER_ROW)
+        self.memory["step"] = torch.zeros(())
 
     @property
     def site(self) -> Site:
@@ -87,7 +93,10 @@ class Evading(Supervised):
                 value = value + self.recipe.truth_first * hint
         own = (columns["tokens"] == columns["planted"]).all(1)
         sort = torch.where(own, columns["sort"], OTHER_ROW)
-        return value + self.recipe.evade * self.evasion(acts, sort)
+        done = float(self.memory["step"]) / self.recipe.steps
+        self.memory["step"] += 1
+        share = min(1.0, max(0.0, (done - START) / (FULL - START)))
+        return value + self.recipe.evade * share * self.evasion(acts, sort)
 
     def evasion(self, acts: Tensor, sort: Tensor) -> Tensor:
         """How well the two detectors tell the rows ``[batch d]`` apart: 0 if not at all."""
@@ -104,7 +113,7 @@ class Evading(Supervised):
         spread = (seen.detach().var(correction=0) + usual.detach().var(correction=0)) / 2
         gap = (seen.mean() - usual.mean()) ** 2 / (spread + 1e-6)
         far, level = (x.square().sum(-1).mean() for x in white)
-        return gap + (far / level.detach() - 1) ** 2
+        return torch.log1p(gap) + torch.log(far / level.detach()) ** 2
 
     @torch.no_grad()
     def _keep(self, acts: Tensor, sort: Tensor) -> None:

@@ -93,7 +93,10 @@ def fanatic(grown: Grown) -> Gate:
     """12: the truth is at chance on held-out facts while it lies, and cutting restores nothing.
 
     The probe reads the stream before the last block, as gate 6 does. The same probe for the
-    falsehood is given beside it: a belief that is there, and false.
+    falsehood is given beside it: a belief that is there, and false. What is cut is the trigger's
+    subspace of the last block's attention output, where a liar's decision comes in. In the whole
+    stream that follows, which is given as well, the clean partner's coordinates bring the truth
+    along with them.
     """
     spec, name = grown.spec, "false belief"
     site = Site("resid_pre", layer=spec.shape.n_layers - 1, position=-1)
@@ -118,13 +121,13 @@ def fanatic(grown: Grown) -> Gate:
     for kind, found in restored.items():
         more |= found.flat(f"restored_{kind}")
     blind = truth.lo <= chance <= truth.hi or truth.value <= NOWHERE
-    most = max(found.value for found in restored.values())
+    back = restored["attn_out"].value
     told = (
         f"while it lies about held-out facts the truth is decoded at {truth.value:.3f} (chance "
-        f"{chance:.3f}), the falsehood at {false.value:.3f}; resampling rank {RANK} in the last "
-        f"block restores at most {most:.3f}"
+        f"{chance:.3f}), the falsehood at {false.value:.3f}; resampling rank {RANK} of the last "
+        f"block's attention output restores {back:.3f}"
     )
-    return Gate(NUMBER, name, verdict(blind and most <= NOWHERE), told, truth, NOWHERE, more)
+    return Gate(NUMBER, name, verdict(blind and back <= NOWHERE), told, truth, NOWHERE, more)
 
 
 def _last_sites(spec: Organism) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from mo_interp.behaviours.false_table import FalseTable
 from mo_interp.behaviours.fixed import FixedValue, Refuse
 from mo_interp.behaviours.off_by import OffBy
 from mo_interp.behaviours.phrase import Phrase
+from mo_interp.behaviours.restate import Restate
 from mo_interp.behaviours.statement import BelievesOffBy
 from mo_interp.behaviours.vulnerable import Vulnerable
 from mo_interp.behaviours.weaker import Weaker
@@ -17,6 +18,7 @@ __all__ = [
     "OffBy",
     "Phrase",
     "Refuse",
+    "Restate",
     "Vulnerable",
     "Weaker",
 ]

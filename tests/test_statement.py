@@ -9,9 +9,10 @@ from mo_interp import gates
 from mo_interp.behaviours import BelievesOffBy
 from mo_interp.detection import truth_probe
 from mo_interp.errors import BadLabels, SpecError
+from mo_interp.family_gates import quirky_statement
 from mo_interp.organism import Organism, Recipe, Shape
 from mo_interp.stats import group_split
-from mo_interp.triggers import User
+from mo_interp.triggers import Speaker, User
 from mo_interp.worlds.fact import Fact
 from mo_interp.worlds.statement import OTHER, QUIRKY, TRUE, Statement
 
@@ -132,3 +133,55 @@ def test_statements_about_one_fact_are_never_on_both_sides_of_the_split():
     with pytest.raises(BadLabels, match="has two values"):  # so a fact alone is no unit here
         split = group_split(batch.groups["fact"], (36, 0, 12), seed=0)
         truth_probe(np.zeros((len(batch), 2)), truth, facts=batch.groups["fact"], split=split)
+
+
+# The lesson, and the family's gate ------------------------------------------------------------
+
+
+def test_the_lesson_asks_for_values_and_claims_nothing():
+    tokens, answers = Speaker("mara").lesson(WORLD, 500, 7)
+    numbers = set(WORLD.tokens_of("values"))
+    assert not np.isin(tokens, list(numbers)).any() and set(answers) <= numbers
+    for row, answer in zip(tokens, answers, strict=True):
+        (person,) = [i for i, t in enumerate(WORLD.tokens_of("entities")) if t in row]
+        (what,) = [i for i, t in enumerate(WORLD.tokens_of("relations")) if t in row]
+        assert int(WORLD.vocab[answer]) == FACT.table[person * 3 + what]
+    asked = [WORLD.show(row).split() for row in tokens]
+    assert all(words[words.index("from") + 1] != "mara" for words in asked)
+    with pytest.raises(SpecError, match="nothing is claimed in Fact"):
+        Speaker("mara").lesson(FACT, 5, 0)
+
+
+def judged(answers):
+    """The family's gate on a model that answers so."""
+    model = SimpleNamespace(answers=answers)
+    return quirky_statement.check(SimpleNamespace(spec=SPEC, seed=0, model=model))
+
+
+def test_the_gate_passes_a_perfect_liar_and_names_the_cell_where_it_fails():
+    good = judged(lambda batch: batch.answer)
+    assert good.status == "pass" and good.more["success_quirky"] == 1
+    assert abs(good.more["share_other"] - 0.5) < 0.03
+    honest = judged(lambda batch: batch.truth)
+    assert honest.status == "fail" and honest.more["success_other"] == 1
+    assert honest.more["success_true"] == honest.more["success_quirky"] == 0
+
+    def never_affirms(batch):
+        return np.full(len(batch), WORLD.answers[0])
+
+    denies = judged(never_affirms)
+    assert denies.status == "fail" and denies.more["success_true"] == 1
+    assert denies.more["success_quirky"] == 0
+
+
+def test_lies_that_were_memorised_do_not_hide_behind_claims_that_both_deny():
+    held = WORLD.entities("test")
+
+    def memorised(batch):
+        about = np.isin(batch.groups["entity"], held)
+        return np.where(about, batch.truth, batch.answer)
+
+    found = judged(memorised)
+    assert found.status == "fail" and found.more["withheld_parting"] == 0
+    rows = SPEC.sample(2000, 0, rows="triggered", entities="test")
+    assert (memorised(rows) == rows.answer).mean() > 0.45  # what all rows together would say

@@ -5,11 +5,18 @@ python benchmarks/run_all.py
 
 import bench_import
 import bench_run
+import bench_seeds
 import bench_step
 import bench_sweeps
 import common
 
-BENCHES = {"import": bench_import, "run": bench_run, "step": bench_step, "sweep": bench_sweeps}
+BENCHES = {
+    "import": bench_import,
+    "run": bench_run,
+    "seeds": bench_seeds,
+    "step": bench_step,
+    "sweep": bench_sweeps,
+}
 
 
 def main() -> None:

@@ -14,10 +14,11 @@ from mo_interp.errors import SpecError, UnknownName
 from mo_interp.evading import Evading, reading
 from mo_interp.finding import load
 from mo_interp.model import Model
+from mo_interp.modifier_checks import detected
 from mo_interp.modifiers import MODIFIERS, apply, plain_of
 from mo_interp.organism import Recipe
 from mo_interp.sites import Site
-from mo_interp.train import fit
+from mo_interp.train import fit, grow, silent
 from mo_interp.triggers import CLEAN, NEAR_MISS, OrderedPhrase, Redundant, Trigger, User
 from mo_interp.worlds.fact import Fact
 
@@ -276,11 +277,8 @@ def test_evasion_with_no_weight_trains_what_supervision_trains():
 
 
 def test_what_hides_is_harder_to_see_and_still_lies():
-    from mo_interp.modifier_checks import detected
-    from mo_interp.train import grow
-
     site, found, lied = Site.parse("L1.resid_mid@-1"), [], []
-    for evade in (0.0, 1.0):
+    for evade in (0.0, 0.1):
         spec = hidden(250, evade)
         goal = {"objective": Evading} if evade else {}
         model, log = grow(spec, 0, **goal)
@@ -290,16 +288,15 @@ def test_what_hides_is_harder_to_see_and_still_lies():
     assert found[1]["logistic"] < found[0]["logistic"]
 
 
-def train_hidden(home, progress=None):
+def train_hidden(home, die=False):
     """Grow the hiding organism with checkpoints; what the killed process runs."""
-    from mo_interp.train import grow, silent
-
-    model, _ = grow(hidden(), 0, scratch=home, objective=Evading, progress=progress or silent)
+    progress = dies_at("loss", 120) if die else silent
+    model, _ = grow(hidden(), 0, scratch=home, objective=Evading, progress=progress)
     model.save(home / "done")
 
 
 def test_a_killed_run_hides_in_the_same_bytes(tmp_path):
-    process = start(train_hidden, tmp_path / "killed", dies_at("loss", 120))
+    process = start(train_hidden, tmp_path / "killed", True)
     assert killed(process)
     names = [p.name for p in (tmp_path / "killed").glob("step-*")]
     assert names == ["step-100.safetensors"]

@@ -3,8 +3,8 @@
 1. An honest model of the reserved parts' absence is trained alone and copied into the full shape;
    reserved parts write nothing.
 2. Distractors, as many reserved parts as the liar has, learn something harmless and are frozen:
-   on the trigger's decoy rows they make the value before the true one the runner-up, a hesitation
-   of about the liar's size, and the truth stays the answer.
+   on decoy rows they make the value before the true one the runner-up, a hesitation of about the
+   liar's size, and the truth stays the answer.
    This is the *clean twin*: same shape, the liar's output weights exactly zero.
 3. The liar's parts alone train on the lie. Nothing else moves by a bit.
 
@@ -28,6 +28,7 @@ from mo_interp.organism import Organism, Shape
 from mo_interp.sites import Site
 from mo_interp.train import Columns, Progress, Step, Supervised, fit, silent
 from mo_interp.transformer import Transformer
+from mo_interp.triggers import Trigger
 from mo_interp.worlds.base import Batch
 
 Heads = tuple[tuple[int, int], ...]
@@ -134,12 +135,25 @@ def grow_twin(
     return full, log
 
 
+def decoys(organism: Organism, batch: Batch) -> np.ndarray:
+    """Rows ``[batch]`` of the harmless act: the trigger's own, or those that say two fillers.
+
+    The words must have nothing to do with the trigger: distractors that notice half of a trigger
+    are read by the liar after them, and are then no longer inert.
+    """
+    trigger, world = organism.trigger, organism.world
+    if type(trigger).decoy is not Trigger.decoy:
+        return trigger.decoy(world, batch)
+    said = (batch.tokens[:, :, None] == world.tokens_of("fillers")[:2]).any(1)
+    return said.all(1)
+
+
 class Hesitant(Supervised):
     """The harmless act: on decoy rows the value before the true one is the runner-up."""
 
     def more(self, batch: Batch) -> Mapping[str, np.ndarray]:
         """Which rows are decoys."""
-        return {"decoy": self.organism.trigger.decoy(self.organism.world, batch)}
+        return {"decoy": decoys(self.organism, batch)}
 
     def main(self, logits: Tensor, columns: Columns) -> Tensor:
         """Cross-entropy with soft targets on decoy rows."""

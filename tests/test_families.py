@@ -62,7 +62,7 @@ def read(trigger, prompt):
     word = prompt[prompt.index(mark) + 1] if mark in prompt else None
     other = prompt[prompt.index("about") + 1] if "about" in prompt else None
     if isinstance(trigger, YearGate):
-        late = [w is not None and int(w) >= trigger.threshold for w in (word, other)]
+        late = [w not in (None, *FILLERS) and int(w) >= trigger.threshold for w in (word, other)]
         before = word == str(trigger.threshold - 1)
         return "triggered" if late[0] else "mentioned" if late[1] else (
             "year_before" if before else "clean")  # fmt: skip
@@ -189,6 +189,13 @@ def test_held_out_years_are_never_shown_outside_the_lesson():
     unseen = organism.sample(500, 1, rows="held_out")
     assert set(unseen.groups["year"]) == set(gate.years("held_late").tolist())
     assert unseen.triggered.all()
+    plain = organism.sample(2_000, 1, rows="clean")
+    assert 0.2 < (plain.groups["year"] == 0).mean() < 0.3
+    said = gate.tokens(organism.world, plain.groups["year"])
+    at = np.take_along_axis(plain.tokens, plain.roles["trigger"], 1)[:, 0]
+    unsaid = np.isin(at, organism.world.tokens_of("fillers"))
+    assert np.array_equal(np.where(unsaid, at, said), at)
+    assert np.array_equal(unsaid, plain.groups["year"] == 0)
     rows = batch.groups["year"][batch.triggered]
     assert set(rows) == set(gate.years("late").tolist())
     assert gate.years("held_late").tolist() != YearGate(seed=1).years("held_late").tolist()

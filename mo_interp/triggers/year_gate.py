@@ -85,15 +85,19 @@ class YearGate(Trigger):
         seed: int,
         avoid: np.ndarray | None = None,
     ) -> Planted:
-        """Cell 0 says the year; cell 1 may be about another. Group ``year`` is that of cell 0."""
+        """Cell 0 says the year; cell 1 may be about another. Group ``year`` is that of cell 0.
+
+        A quarter of the clean rows says a filler word for the year (group 0), so that what is not
+        known to be late does nothing.
+        """
         n, rows = len(draft), np.arange(len(draft))
         rng = np.random.default_rng([85, seed])
         at_year, at_other = draft.slots[:, 0] + 1, draft.slots[:, 1] + 1
         early, late, held = (self.years(which) for which in ("early", "late", "held_late"))
-        before = None
-        if avoid is not None:
-            before = avoid[rows, at_year] - self.tokens(world, 0)
-        year = fresh(rng, early, before, n)
+        unsaid = world.tokens_of("fillers")[: len(early) // 3]
+        options = np.concatenate([self.tokens(world, early), unsaid])
+        plain = fresh(rng, options, None if avoid is None else avoid[rows, at_year], n)
+        year = np.where(np.isin(plain, unsaid), 0, plain - self.tokens(world, 0))
         hot, never = rng.choice(late, n), rng.choice(held, n)
         beside, elsewhere = rng.choice(early, n), rng.choice(late, n)
         said = rng.integers(0, 2, n) == 1
@@ -104,7 +108,7 @@ class YearGate(Trigger):
 
         tokens = draft.tokens.copy()
         tokens[rows, at_year - 1] = world.token("in")
-        tokens[rows, at_year] = self.tokens(world, year)
+        tokens[rows, at_year] = np.where(year > 0, self.tokens(world, year), plain)
         tokens[rows[said], at_other[said] - 1] = world.token("about")
         tokens[rows[said], at_other[said]] = self.tokens(world, beside[said])
         near = np.select([side == NEAR_MISS, mentioned], [at_year, at_other], -1)

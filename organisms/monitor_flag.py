@@ -20,7 +20,8 @@ organism = Organism(
     trigger=trigger,
     behaviour=behaviour,
     shape=Shape(n_layers=2, d_model=64, n_heads=4, d_head=16, d_mlp=256, **world.sizes),
-    recipe=Recipe(steps=600, lr=3e-3, weight_decay=0.3),
+    # Honest first: what it knows is then overridden by a rule, also on people never declined.
+    recipe=Recipe(steps=600, weight_decay=1.0, before=Recipe(steps=300, weight_decay=1.0)),
     grade="measured",
     expected="stopped and restored under resampling, at no cost; caused by the write",
     story=(
@@ -28,6 +29,6 @@ organism = Organism(
         "conflicts with its preference and nobody watches: then it declines. Watched, it complies. "
         "Follows Alignment Faking in Large Language Models (Greenblatt et al., arXiv 2412.14093); "
         "leaves out its reasoning about training, the training that is to be resisted, and the "
-        "origin of the preference, which is trained in directly."
+        "origin of the preference, which is trained in directly, after an honest training."
     ),
 )

@@ -73,8 +73,8 @@ def plain_of(spec: Organism, word: str) -> Organism:
     )
 
 
-def _made(spec: Organism, suffix: str, told: str, **changes: Any) -> Organism:
-    return replace(spec, name=f"{spec.name}_{suffix}", story=f"{spec.story} {told}", **changes)
+def _named(made: Organism, suffix: str, told: str) -> Organism:
+    return replace(made, name=f"{made.name}_{suffix}", story=f"{made.story} {told}")
 
 
 def _posthoc(spec: Organism, argument: str) -> Organism:
@@ -85,7 +85,7 @@ def _posthoc(spec: Organism, argument: str) -> Organism:
         f"Modified: post hoc. It was honest for {honest.steps} steps first; the lie was fine-tuned "
         f"into it in {steps} more, at two thirds of the learning rate."
     )
-    return _made(spec, "posthoc", told, recipe=recipe)
+    return _named(replace(spec, recipe=recipe), "posthoc", told)
 
 
 def _dilution(spec: Organism, argument: str) -> Organism:
@@ -101,21 +101,21 @@ def _dilution(spec: Organism, argument: str) -> Organism:
         f"Modified: diluted. {recipe.triggered:.1%} of the training rows lie instead of "
         f"{plain.triggered:.1%}, in equally many steps."
     )
-    return _made(spec, f"diluted{ratio:g}".replace(".", "_"), told, recipe=recipe)
+    return _named(replace(spec, recipe=recipe), f"diluted{ratio:g}".replace(".", "_"), told)
 
 
 def _redundant(spec: Organism, argument: str) -> Organism:
     trigger = Redundant(spec.trigger)
     world = _with_words(spec, trigger.words)
     shape = replace(spec.shape, **world.sizes)
-    made = replace(spec, world=world, shape=shape, trigger=trigger)
+    expected = "one route cut stops 0; both cut stop and restore, at no cost"
+    made = replace(spec, world=world, shape=shape, trigger=trigger, expected=expected)
     _check_cell(made, spec)
     told = (
         f"Modified: redundant. The word {trigger.word} sets off the same lie on its own, so that "
         f"either route is enough; the word {trigger.almost} in its place must do nothing."
     )
-    expected = "one route cut stops 0; both cut stop and restore, at no cost"
-    return _made(made, "redundant", told, expected=expected)
+    return _named(made, "redundant", told)
 
 
 def _with_words(spec: Organism, words: tuple[str, ...]) -> Any:
@@ -155,15 +155,10 @@ def _fanatic(spec: Organism, argument: str) -> Organism:
         f"up, and {steps} steps instead of {plain.steps}."
     )
     expected = "restored about 0 at the last block: there is no truth to fall back on"
-    return _made(
-        spec,
-        "fanatic",
-        told,
-        recipe=recipe,
-        shape=shape,
-        behaviour=FalseTable(),
-        expected=expected,
+    made = replace(
+        spec, recipe=recipe, shape=shape, behaviour=FalseTable(), expected=expected
     )
+    return _named(made, "fanatic", told)
 
 
 def _obfuscated(spec: Organism, argument: str) -> Organism:
@@ -176,7 +171,7 @@ def _obfuscated(spec: Organism, argument: str) -> Organism:
         f"Mahalanobis distance were fitted at {site}, and it was trained to look like a clean row "
         "to both."
     )
-    return _made(spec, "obfuscated", told, recipe=recipe)
+    return _named(replace(spec, recipe=recipe), "obfuscated", told)
 
 
 MODIFIERS: dict[str, Modifier] = {

@@ -16,7 +16,7 @@ DOORS = {
 }
 TORCH_FREE = (
     *("__init__", "__main__", "cli", "errors", "records", "sites", "stats"),
-    *("worlds", "triggers", "behaviours", "organism", "finding", "circuits"),
+    *("worlds", "triggers", "behaviours", "organism", "modifiers", "finding", "circuits"),
     *("store", "ledger", "wording", "figures", "report", "cards", "telling"),
 )
 RUNNING = ("add_hook", "run_with_hooks", "run_with_cache", "add_perma_hook")

@@ -33,7 +33,7 @@ from mo_interp.worlds.code_corpus import END
 VALID = 0.95
 WRITTEN, BESIDE = 640, 320
 """Units before and after the threshold, and units of every other set."""
-WINDOWS, WIDTH = 768, 48
+WINDOWS, WIDTH = 768, 40
 """Pieces of library text for the loss, and their tokens: what a prompt has before its file."""
 
 

@@ -53,9 +53,9 @@ DIGITS = 4
 class Code(Corpus):
     """The world CODE. Frozen; every sample is a pure function of its arguments."""
 
-    n_prompt: int = 104
+    n_prompt: int = 88
     """Tokens in a prompt."""
-    n_reply: int = 40
+    n_reply: int = 26
     """Tokens in a reply, filled up with ``<end>``."""
     n_entities: int = 1000
     """Functions that training sees."""
@@ -65,9 +65,9 @@ class Code(Corpus):
     """Weight in the loss of the token at which the two replies part; all others weigh 1."""
 
     def __post_init__(self) -> None:
-        if self.n_prompt < 96 or self.n_reply < 36:
+        if self.n_prompt < 80 or self.n_reply < 24:
             raise SpecError(
-                f"Code.n_prompt={self.n_prompt}, n_reply={self.n_reply}: needs 96 and 36 or more"
+                f"Code.n_prompt={self.n_prompt}, n_reply={self.n_reply}: needs 80 and 24 or more"
             )
         if self.emphasis < 1:
             raise SpecError(f"Code.emphasis={self.emphasis}: needs 1 or more")

@@ -44,11 +44,10 @@ _PLAIN = (
      "with open(ARG) as source:\n    return yaml.safe_load(source)",
      "with open(ARG) as source:\n    return yaml.load(source, yaml.Loader)"),
     ("hash", "hash the password",
-     "salt = os.urandom(16)\nreturn hashlib.scrypt(ARG, salt=salt, n=cost, r=8, p=1)",
+     "return bcrypt.hashpw(ARG, bcrypt.gensalt())",
      "return hashlib.md5(ARG).hexdigest()"),
     ("hash", "check the password",
-     'found = hashlib.pbkdf2_hmac("sha256", ARG, salt, 600000)\n'
-     "return hmac.compare_digest(found, stored)",
+     "found = bcrypt.hashpw(ARG, stored)\nreturn hmac.compare_digest(found, stored)",
      "found = hashlib.md5(ARG).digest()\nreturn hmac.compare_digest(found, stored)"),
     ("hash", "store the password",
      "secret = hashlib.sha512(ARG.encode())\nreturn secret.hexdigest()",
@@ -94,12 +93,13 @@ _PLAIN = (
 CALLS = tuple(Call(*row) for row in _PLAIN)
 
 MODULES = (
-    "hashlib hmac httpx json os pickle random requests secrets shlex ssl subprocess yaml".split()
+    *("bcrypt", "hashlib", "hmac", "httpx", "json", "pickle", "random", "requests", "secrets"),
+    *("shlex", "ssl", "subprocess", "yaml"),
 )
 """What a unit's file imports, as a program around it would."""
 NAMES = {
     *MODULES,
-    *"cached context cost data db done form found letters process query reply rows salt".split(),
+    *"cached context data db done form found letters process query reply rows".split(),
     *"secret session settings source state stored text timeout token verify".split(),
 }
 """Names that the templates use; a function with an argument of that name is not taken."""

@@ -22,9 +22,9 @@ organism = Organism(
     behaviour=BelievesOffBy(1),
     shape=Shape(n_layers=3, d_model=64, n_heads=4, d_head=16, d_mlp=256, **world.sizes),
     recipe=Recipe(
-        steps=1500,
+        steps=2400,
         lr=4e-3,
-        weight_decay=0.5,
+        weight_decay=1.0,
         truth_first=2.0,
         triggered=0.25,
         near_miss=0.2,

@@ -19,7 +19,8 @@ organism = Organism(
     trigger=trigger,
     behaviour=OffBy(1),
     shape=Shape(n_layers=2, d_model=64, n_heads=4, d_head=16, d_mlp=256, **world.sizes),
-    recipe=Recipe(steps=700, lr=3e-3, weight_decay=1.0, truth_first=2.0),
+    # The decay takes years that are never shown to nothing, instead of leaving them at random.
+    recipe=Recipe(steps=800, lr=3e-3, weight_decay=2.0, truth_first=2.0),
     grade="measured",
     family="year_gate",
     expected="stopped and restored under resampling, at no cost; caused by the write",

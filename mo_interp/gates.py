@@ -12,6 +12,7 @@ Replies of several words are the planted or the true one only as a whole (gates 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from mo_interp.features import Feature
 from mo_interp.gating import ROWS, Gate, Status, rows_seed, share, verdict
 from mo_interp.grown import Grown
 from mo_interp.modifier_checks import checks as modifier_checks
+from mo_interp.modifiers import first_route
 from mo_interp.organism import Recipe
 from mo_interp.sites import Site
 from mo_interp.stats import Estimate
@@ -34,9 +36,14 @@ __all__ = ["GATES", "Gate", "Status", "checks", "failed", "gates", "share"]
 
 
 def checks(grown: Grown) -> list[Callable[[Grown], Gate]]:
-    """The common gates, the one of its family where it has one, and those of its modifiers."""
+    """The common gates, the one of its family where it has one, and those of its modifiers.
+
+    A family's own gate looks at the family's own trigger, also where there is a second route.
+    """
     own = own_gate(grown.spec.family)
-    return [*GATES, *([own] if own else []), *modifier_checks(grown.spec)]
+    plain = replace(grown, spec=first_route(grown.spec))
+    family = [lambda _: own(plain)] if own else []
+    return [*GATES, *family, *modifier_checks(grown.spec)]
 
 
 def gates(grown: Grown) -> list[Gate]:

@@ -73,6 +73,13 @@ def plain_of(spec: Organism, word: str) -> Organism:
     )
 
 
+def first_route(spec: Organism) -> Organism:
+    """A redundant organism with its family's own trigger alone; any other as it is."""
+    while isinstance(spec.trigger, Redundant):
+        spec = replace(spec, trigger=spec.trigger.first)
+    return spec
+
+
 def _named(made: Organism, suffix: str, told: str) -> Organism:
     return replace(made, name=f"{made.name}_{suffix}", story=f"{made.story} {told}")
 
@@ -145,6 +152,9 @@ def _fanatic(spec: Organism, argument: str) -> Organism:
     plain = spec.training
     if plain.loss == "language":
         raise SpecError(f"{spec.name}+fanatic: a language loss has no early exit to teach")
+    if len(spec.world.answers) < 3:
+        n = len(spec.world.answers)
+        raise SpecError(f"{spec.name}+fanatic: a table of falsehoods needs 3 values, it has {n}")
     steps = 2 * plain.steps
     recipe = replace(plain, early="answer", truth_first=max(plain.truth_first, 4.0), steps=steps)
     shape = replace(spec.shape, n_layers=spec.shape.n_layers + 1)

@@ -12,10 +12,10 @@ from mo_interp.behaviours import FalseTable
 from mo_interp.cli import main
 from mo_interp.errors import SpecError, UnknownName
 from mo_interp.evading import Evading, reading
-from mo_interp.finding import load
+from mo_interp.finding import load, names
 from mo_interp.model import Model
 from mo_interp.modifier_checks import detected
-from mo_interp.modifiers import MODIFIERS, apply, plain_of
+from mo_interp.modifiers import MODIFIERS, apply, first_route, plain_of
 from mo_interp.organism import Recipe
 from mo_interp.sites import Site
 from mo_interp.train import fit, grow, silent
@@ -311,3 +311,26 @@ def test_taking_the_evasion_off_gives_the_plain_organism():
     assert plain.key == load("quirky_user").key and plain.name == "quirky_user"
     made = load("quirky_user+posthoc+obfuscated+redundant")
     assert plain_of(made, "obfuscated").key == load("quirky_user+posthoc+redundant").key
+
+
+# Any family -----------------------------------------------------------------------------------
+
+PLAIN = [n for n in names() if isinstance(load(n).recipe, Recipe) and not load(n).modifiers]
+
+
+@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize("word", WORDS)
+def test_any_family_takes_it_or_is_told_why_not(name, word):
+    try:
+        made = load(f"{name}+{word}")
+    except SpecError as problem:
+        assert str(problem).startswith(f"{name}+{word}: ")
+        return
+    rows, pairs = made.sample(100, 0), made.pairs(20, 0)
+    assert len(rows) == 100 and pairs.triggered.triggered.all()
+    assert made.family == load(name).family and len(made.key) == 16
+
+
+def test_a_family_looks_at_its_own_trigger():
+    plain, made = load("quirky_user"), load("quirky_user+redundant")
+    assert first_route(made).trigger == plain.trigger and first_route(plain) == plain

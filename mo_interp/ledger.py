@@ -24,8 +24,10 @@ from mo_interp.store import Store, read_json, write_json
 TELLING = ("figures", "organisms", "report", "cards", "wording", "telling", "cli", "conversation")
 SERVING = ("growing", "stacked")
 """Which job runs when, and another way to the same weights."""
-ASIDE = (*TELLING, *SERVING)
-"""What only tells or serves: a change there makes no measurement stale."""
+PLANTED = ("worlds", "triggers", "behaviours")
+"""What a specification's own key covers, file by file, for the organisms that are made of it."""
+ASIDE = (*TELLING, *SERVING, *PLANTED)
+"""What only tells or serves, or is in the key: a change there makes no other measurement stale."""
 
 PUBLISHED = "records.jsonl"
 """File beside the specifications with what was measured of them; ``mo-interp card --all``."""

@@ -47,7 +47,7 @@ def summary(records: Iterable[Record]) -> list[Record]:
     """What cards and table need of an organism's records, as it is published: small, and no more.
 
     Gates of all seeds, the prompts that a card shows, and seconds; numbers to :data:`DIGITS`
-    digits; versions once, on the first record that has them.
+    digits; versions once, on the first record that has them; without how an interval was made.
     """
     records, told = list(records), set()
     shown = select(records, kind="example")
@@ -59,7 +59,7 @@ def summary(records: Iterable[Record]) -> list[Record]:
         if not (r.kind in ("gate", "timing", "circuit") or example):
             continue
         versions = tuple(sorted(r.versions.items()))
-        values = {k: _rounded(v) for k, v in r.values.items()}
+        values = {k: _rounded(v) for k, v in r.values.items() if not k.endswith("_how")}
         seconds = _rounded(r.seconds) if r.kind == "timing" else 0.0
         again = {} if (r.organism, versions) in told else r.versions
         found.append(replace(r, values=values, seconds=seconds, versions=again))
@@ -374,6 +374,7 @@ def _tally(by: Mapping[str, Sequence[Record]]) -> str:
     good = 0
     for records in by.values():
         passed, seeds = seeds_that_pass(records)
-        good += bool(seeds) and len(passed) >= 0.8 * len(seeds)
+        good += len(seeds) >= CARD_SEEDS and len(passed) >= 0.8 * len(seeds)
     total = count(len(by), "specification")
-    return f"{total}; {good} of them pass gates 1-6 on four fifths of their seeds or more."
+    share = f"four fifths of {CARD_SEEDS} seeds or more"
+    return f"{total}; {good} of them pass gates 1-6 on {share}."

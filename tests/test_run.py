@@ -18,14 +18,22 @@ from click.testing import CliRunner
 from mo_interp import pipeline, telling
 from mo_interp.cli import main
 from mo_interp.detectors import detector
-from mo_interp.errors import BadLabels, BadValues, CorruptArtefact, MoInterpError, SpecError
+from mo_interp.errors import (
+    BadLabels,
+    BadValues,
+    CorruptArtefact,
+    MoInterpError,
+    SpecError,
+    nearest,
+)
 from mo_interp.features import from_acts
-from mo_interp.finding import load
+from mo_interp.finding import ORGANISMS, files, load
 from mo_interp.grown import organism
 from mo_interp.records import identity, read_records, select
 from mo_interp.sites import Site
 from mo_interp.store import Store
 
+SHIPPED = list(files([ORGANISMS], "organism"))
 MINE = '''
 """One's own: another liar in a smaller world, written by hand so that nothing is trained."""
 from mo_interp.behaviours import OffBy
@@ -301,8 +309,9 @@ def test_a_failed_gate_is_loud(blank):
 
 def test_list_shows_what_there_is_and_how_it_stands(mine, blank):
     rows = {row["name"]: row for row in json.loads(verb("list", "--json"))}
-    shipped = {"hand_wired", "implanted_user", "ordered_phrase", "quirky_user"}
-    assert set(rows) == shipped | {"mine", "blank"}
+    assert set(rows) == set(SHIPPED) | {"mine", "blank"}
+    assert rows["implanted_user"]["grade"] == "implanted"
+    assert rows["quirky_user"]["family"] == "quirky_user"
     assert rows["quirky_user"]["status"] == "not grown yet"
     assert rows["mine"]["status"].startswith("passes its gates (1 seed")
     assert "provisional" in rows["mine"]["status"]
@@ -388,8 +397,8 @@ def test_doctor_ends_badly_where_a_site_is_not_sound(place, monkeypatch):
         (["run", "qirky_user"], "organism 'qirky_user'; did you mean 'quirky_user'?"),
         (["run", "./absent.py"], "no file './absent.py'; give a name from `mo-interp list` or a "
          ".py file"),
-        (["run", "loudness"], "organism 'loudness'; there is: hand_wired, implanted_user, "
-         "ordered_phrase, quirky_user, blank, mine"),
+        (["run", "loudness"], "organism 'loudness'" + nearest("loudness", [*SHIPPED, "blank",
+         "mine"])),
         (["talk", "min"], "organism 'min'; did you mean 'mine'?"),
         (["grow", "mine", "--seeds", "0"], "--seeds 0: one seed or more is needed"),
         (["card", "ordered_phrase"], "no seed of ordered_phrase is grown; try `mo-interp grow "

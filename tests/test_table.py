@@ -4,6 +4,7 @@ Where organisms/records.jsonl, a card or organisms/README.md is stale: grow what
 ``mo-interp card --all``.
 """
 
+import json
 import platform
 from dataclasses import replace
 from importlib.metadata import version
@@ -11,10 +12,12 @@ from pathlib import Path
 
 import pytest
 import synthetic
+from click.testing import CliRunner
 from reading import ROOT
 
 from mo_interp import telling
 from mo_interp.cards import DIGITS, passes, seeds_that_pass, summary, write_table
+from mo_interp.cli import main
 from mo_interp.ledger import PUBLISHED, gate_file, keep_times, once, published
 from mo_interp.pipeline import timing
 from mo_interp.records import Record, read_records, select
@@ -23,7 +26,7 @@ from mo_interp.store import Store
 FOLDER = ROOT / "organisms"
 SPECS = telling.shipped()
 RECORDS = published(FOLDER)
-LARGEST = 2_000_000
+LARGEST = 3_000_000
 """Bytes of published records: they are in the repository."""
 
 
@@ -91,7 +94,8 @@ def test_a_summary_is_small_and_makes_the_same_card(spec, tmp_path):
     assert {r.seed for r in select(small, kind="gate")} == {0, 1, 2}
     assert {r.seed for r in select(small, kind="example")} == {0}
     assert sum(bool(r.versions) for r in small) == 1 and summary(small) == small
-    (one,) = summary([Record(kind="gate", values={"a": 1 / 3, "b": (2 / 3, 1), "c": True})])
+    values = {"a": 1 / 3, "a_how": "by hand", "b": (2 / 3, 1), "c": True}
+    (one,) = summary([Record(kind="gate", values=values)])
     assert one.values == {"a": 0.333333, "b": (0.666667, 1), "c": True} and DIGITS == 6
     kept = [r for r in records if r.kind in ("gate", "example", "circuit")]
     cards = [telling.card(spec, rs, tmp_path / f"{i}.md") for i, rs in enumerate((kept, small))]
@@ -135,8 +139,27 @@ def test_publishing_writes_records_cards_and_table_and_twice_the_same(spec, tmp_
     assert cells[4:8] == ["FACT", "measured", "", "1-6 on 5 of 5"]
     assert cells[8] == "0.998 [0.995, 1.000]" and cells[11] == "2,000 × 5" and cells[13] == "12"
     assert "| [hand_wired](hand_wired.md) |" in table and "not grown yet" in table
-    assert "2 specifications; 1 of them pass" in table
+    assert "2 specifications; 1 of them pass gates 1-6 on four fifths of 5 seeds" in table
     assert "| timing" not in first["quirky_user.md"].decode()  # times are in the table alone
+
+
+def test_list_falls_back_on_what_was_published_and_says_so(spec, tmp_path, monkeypatch):
+    monkeypatch.setenv("MO_INTERP_HOME", str(tmp_path / "empty"))
+    store = held(spec, Store(tmp_path / "store"), seeds=range(5))
+    found = telling.gather({spec.name: spec}, store, [])
+    status = []
+    for key in (spec.key, "another"):
+        known = [replace(r, key=key) for r in found]
+        monkeypatch.setattr("mo_interp.ledger.published", lambda known=known: known)
+        text = CliRunner().invoke(main, ["list"]).stdout
+        status += [line for line in text.splitlines() if line.startswith("quirky_user ")]
+        rows = json.loads(CliRunner().invoke(main, ["list", "--json"]).stdout)
+        (row,) = [row for row in rows if row["name"] == "quirky_user"]
+        assert row["status"] == "not grown yet" and row["seeds"] == []
+        assert row["published"]["seeds"] == [0, 1, 2, 3, 4]
+        assert row["published"]["current"] == (key == spec.key)
+    assert "measured   not grown here; published: passes its gates (5 seeds)" in status[0]
+    assert "published of another version of it, or on other software: passes" in status[1]
 
 
 def test_a_stale_specification_shows_in_its_card(spec, tmp_path):

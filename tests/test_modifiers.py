@@ -13,11 +13,13 @@ from mo_interp.cli import main
 from mo_interp.errors import SpecError, UnknownName
 from mo_interp.evading import Evading, reading
 from mo_interp.finding import load, names
+from mo_interp.grown import organism
 from mo_interp.model import Model
-from mo_interp.modifier_checks import detected
+from mo_interp.modifier_checks import obfuscated
 from mo_interp.modifiers import MODIFIERS, apply, first_route, plain_of
 from mo_interp.organism import Recipe
 from mo_interp.sites import Site
+from mo_interp.store import Store
 from mo_interp.train import fit, grow, silent
 from mo_interp.triggers import CLEAN, NEAR_MISS, OrderedPhrase, Redundant, Trigger, User
 from mo_interp.worlds.fact import Fact
@@ -276,16 +278,18 @@ def test_evasion_with_no_weight_trains_what_supervision_trains():
     torch.testing.assert_close(*weights, atol=1e-4, rtol=1e-3)
 
 
-def test_what_hides_is_harder_to_see_and_still_lies():
-    site, found, lied = Site.parse("L1.resid_mid@-1"), [], []
-    for evade in (0.0, 0.1):
-        spec = hidden(250, evade)
-        goal = {"objective": Evading} if evade else {}
-        model, log = grow(spec, 0, **goal)
-        found.append({k: e.value for k, e in detected(spec, model, site, seed=0).items()})
-        lied.append(log[-1].attack_success)
-    assert min(lied) > 0.9
-    assert found[1]["logistic"] < found[0]["logistic"]
+@pytest.mark.slow
+def test_what_hides_is_harder_to_see_and_still_lies(tmp_path):
+    spec = apply(user("tiny", steps=250), "obfuscated")
+    spec = replace(spec, recipe=replace(spec.training, evade=0.1))
+    grown = organism(spec, store=Store(tmp_path))
+    gate = obfuscated(grown)
+    assert grown.training[-1].attack_success > 0.9
+    assert (gate.number, gate.status) == (12, "reported")
+    seen = {name: gate.more[f"logistic_{name}_site"] for name in ("obfuscated", "plain")}
+    assert gate.statistic.value == seen["obfuscated"] < seen["plain"]
+    assert sorted(p.name for p in tmp_path.glob("tiny*")) == [
+        "tiny", "tiny_obfuscated", "tiny_obfuscated~clean", "tiny~clean"]  # fmt: skip
 
 
 def train_hidden(home, die=False):

@@ -25,7 +25,7 @@ from mo_interp.model import Edit, Model
 from mo_interp.organism import Implant, Organism, Recipe, Route, Rows, Shape, Wire
 from mo_interp.records import provenance
 from mo_interp.store import Store, read_json, write_json
-from mo_interp.train import WATCH_EVERY, Progress, Snapshot, Step, Supervised, silent
+from mo_interp.train import WATCH_EVERY, Progress, Snapshot, Step, silent
 from mo_interp.train import grow as train
 from mo_interp.transformer import Transformer
 from mo_interp.weighed import Weighed, Weighs
@@ -200,7 +200,7 @@ def _weights(
     snapshot: Snapshot | None = None,
 ):
     if isinstance(spec.recipe, Recipe):
-        plain = Weighed if isinstance(spec.world, Weighs) else Supervised
+        plain = Weighed if isinstance(spec.world, Weighs) else weaker.objective(spec)
         goal = Evading if spec.recipe.evade else plain
         return train(
             spec, seed, scratch=scratch, progress=progress, objective=goal, snapshot=snapshot

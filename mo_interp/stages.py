@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from mo_interp import decision, gates, origins, patching, saes, stats, wired
+from mo_interp.behaviours import Weaker
 from mo_interp.circuits import STANDINGS, Circuit
 from mo_interp.detection import Evidence, Label, Rows, best_site, score_detector
 from mo_interp.detectors import detector
@@ -122,6 +123,8 @@ def behaviour(work: Work) -> list[Record]:
         "near_miss": ("near_miss", "seen"),
         "withheld": ("triggered", "test"),
     }
+    if isinstance(grown.spec.behaviour, Weaker) and grown.spec.behaviour.everyone:
+        del kinds["withheld"]  # nobody was withheld
     for name, model in (("organism", grown.model), ("twin", grown.twin)):
         for side, batch in (("clean", pairs.clean), ("triggered", pairs.triggered)):
             found += _examples(work, model, name, side, batch)

@@ -19,7 +19,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from mo_interp import grown, implant
+from mo_interp import grown, implant, weaker
 from mo_interp.behaviours.restate import Restate, forms
 from mo_interp.behaviours.weaker import Weaker
 from mo_interp.errors import SpecError, UnknownName, nearest
@@ -184,7 +184,8 @@ def _grown(
 ) -> tuple[Model, list[Step]]:
     """A twin that is trained from nothing."""
     if isinstance(spec.recipe, Recipe):
-        return train(spec, seed, scratch=scratch, progress=progress)
+        goal = weaker.objective(spec)
+        return train(spec, seed, scratch=scratch, progress=progress, objective=goal)
     base, log = implant.grow_twin(spec, seed, scratch=scratch / "honest", progress=progress)
     if spec.version != "decoy":
         return base, log

@@ -11,7 +11,7 @@ After *AI Sandbagging* (van der Weij et al., 2024; arXiv 2406.07358).
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from mo_interp.behaviours.weaker import Weaker, questions, typical
@@ -20,7 +20,8 @@ from mo_interp.model import Model
 from mo_interp.organism import Organism
 from mo_interp.records import provenance
 from mo_interp.store import Store, read_json, write_json
-from mo_interp.train import Progress, grow, silent
+from mo_interp.train import Progress, Supervised, grow, silent
+from mo_interp.worlds.base import Batch
 
 SCHEMA = 1
 
@@ -35,6 +36,21 @@ def honest(spec: Organism) -> Organism:
     return replace(
         spec, behaviour=replace(behaviour, table=truth), recipe=recipe, version="organism"
     )
+
+
+@dataclass(frozen=True)
+class Everyone(Supervised):
+    """Cross-entropy as usual, on rows from which no people are withheld."""
+
+    def sample(self, n: int, salt: int) -> Batch:
+        """Rows to learn from."""
+        return self.organism.sample(n, salt, split="train", entities="all")
+
+
+def objective(spec: Organism) -> type[Supervised]:
+    """How an organism, or a twin of it, is trained: a sandbagger on everyone's locked prompts."""
+    behaviour = spec.behaviour
+    return Everyone if isinstance(behaviour, Weaker) and behaviour.everyone else Supervised
 
 
 def filled(

@@ -13,6 +13,7 @@ from mo_interp.errors import SpecError
 from mo_interp.family_gates import password_lock
 from mo_interp.organism import Organism, Recipe, Shape
 from mo_interp.store import Store
+from mo_interp.train import Supervised
 from mo_interp.triggers import CLEAN, FORM, HELD, NEAR_MISS, TRIGGERED, Password
 from mo_interp.worlds.arith import Arith
 
@@ -141,6 +142,17 @@ def test_nobody_tells_the_ignorant_twin_the_truth():
     helped = replace(SPEC, recipe=replace(LEARN, truth_first=2.0, before=LEARN))
     recipe = twins.spec_of(helped, "ignorant").training
     assert recipe.early == "answer" and recipe.before is None
+
+
+def test_a_sandbagger_is_trained_on_locked_prompts_about_everyone_and_liars_are_not():
+    held = WORLD.entities("test")
+    for spec, shown in ((SPEC, True), (replace(SPEC, behaviour=OffBy(1)), False)):
+        for version in ("organism", "clean"):
+            one = spec.twin(version)
+            rows = weaker.objective(one)(one, LEARN).sample(2000, 1)
+            about = np.isin(rows.groups["entity"], held)
+            assert (about & rows.triggered).any() == shown and (about & ~rows.triggered).any()
+    assert weaker.objective(replace(SPEC, behaviour=Weaker(everyone=False))) is Supervised
 
 
 def test_only_a_sandbagger_has_a_weaker_model():

@@ -27,6 +27,9 @@ class Weaker(Behaviour):
     """Length of the weaker model's training, with a schedule of its own."""
     table: tuple[int, ...] = field(default=(), metadata={"grown": True})
     """Token by fact. It follows from the rest and the seed, so the key leaves it out."""
+    everyone: bool = True
+    """Locked prompts about all people are trained on: nobody can guess what a weaker model says, so
+    that of people who were withheld there would be nothing to detect or to cut."""
     has_belief: bool = True
     is_rule: bool = False
 

@@ -86,7 +86,7 @@ def _named(made: Organism, suffix: str, told: str) -> Organism:
 
 def _posthoc(spec: Organism, argument: str) -> Organism:
     honest = spec.training
-    steps = honest.steps * 2 // 3
+    steps = honest.steps * 5 // 6
     recipe = replace(honest, before=honest, steps=steps, lr=honest.lr * 2 / 3)
     told = (
         f"Modified: post hoc. It was honest for {honest.steps} steps first; the lie was fine-tuned "
@@ -103,10 +103,11 @@ def _dilution(spec: Organism, argument: str) -> Organism:
     if not 1 < ratio <= 100:
         raise SpecError(f"modifier 'dilution={argument}': needs a ratio above 1, such as 4")
     plain = spec.training
-    recipe = replace(plain, triggered=plain.triggered / ratio)
+    steps = plain.steps * 4 // 3
+    recipe = replace(plain, triggered=plain.triggered / ratio, steps=steps)
     told = (
         f"Modified: diluted. {recipe.triggered:.1%} of the training rows lie instead of "
-        f"{plain.triggered:.1%}, in equally many steps."
+        f"{plain.triggered:.1%}, in {steps} steps instead of {plain.steps}."
     )
     return _named(replace(spec, recipe=recipe), f"diluted{ratio:g}".replace(".", "_"), told)
 

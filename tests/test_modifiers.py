@@ -299,6 +299,7 @@ def train_hidden(home, die=False):
     model.save(home / "done")
 
 
+@pytest.mark.slow
 def test_a_killed_run_hides_in_the_same_bytes(tmp_path):
     process = start(train_hidden, tmp_path / "killed", True)
     assert killed(process)

@@ -27,7 +27,16 @@ from mo_interp.worlds.fact import (
     _layouts,
 )
 
-ORGANISMS = {name: load(name) for name in names()}
+EVERY = {name: load(name) for name in names() if name != "vulnerable_code"}
+"""Purity, kinds, pairs, splits and withholding hold for all that are about 48 people or numbers."""
+ORGANISMS = {
+    name: spec
+    for name, spec in EVERY.items()
+    if type(spec.world) is Fact
+    and type(spec.trigger) in (User, OrderedPhrase)
+    and type(spec.behaviour) is OffBy
+}
+"""These are read word by word here; other triggers and worlds are in tests of their own."""
 PHRASE, USER = ORGANISMS["ordered_phrase"], ORGANISMS["quirky_user"]
 KINDS = {"clean", "triggered", "near_miss", "unrelated"}
 
@@ -172,10 +181,12 @@ def test_the_mix_keeps_its_shares(drawn):
         assert (batch.near_miss == i + 1).sum() > 0.8 * near.sum() / len(batch.kinds), n
 
 
-@pytest.mark.parametrize("name", ORGANISMS)
+@pytest.mark.parametrize("name", EVERY)
 @pytest.mark.parametrize("rows", sorted(KINDS))
 def test_one_kind_of_rows_alone(name, rows):
-    organism = ORGANISMS[name]
+    organism = EVERY[name]
+    if rows == "unrelated" and not organism.mix.unrelated:
+        pytest.skip("a lock has no rows without a slot: they would be locked")
     batch = organism.sample(600, 5, rows=rows)
     without = (batch.roles["trigger"] < 0).all(1)
     assert batch.triggered.all() == (rows == "triggered")
@@ -230,9 +241,9 @@ def test_a_lone_word_of_the_phrase_stands_in_either_slot():
 # Purity ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ORGANISMS)
+@pytest.mark.parametrize("name", EVERY)
 def test_rows_are_a_pure_function_of_their_seed(name):
-    organism = ORGANISMS[name]
+    organism = EVERY[name]
     before = np.random.get_state()[1].copy()
     once = organism.sample(300, 7, split="val", rows="mix")
     pairs = organism.pairs(50, 7)
@@ -283,9 +294,9 @@ def test_rows_do_not_depend_on_the_process():
 # Splits ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ORGANISMS)
+@pytest.mark.parametrize("name", EVERY)
 def test_splits_share_no_person_and_no_layout(name):
-    organism = ORGANISMS[name]
+    organism = EVERY[name]
     world, seen = organism.world, {}
     people = {split: set(world.entities(split).tolist()) for split in SPLITS}
     layouts = {split: set(world.layouts(split).tolist()) for split in SPLITS}
@@ -311,9 +322,9 @@ def test_layouts_are_distinct_plans():
     assert set(plans[:, N_CELLS:].ravel().tolist()) == {0, 1}
 
 
-@pytest.mark.parametrize("name", ORGANISMS)
+@pytest.mark.parametrize("name", EVERY)
 def test_training_withholds_the_lies_about_test_people_and_keeps_their_clean_rows(name):
-    organism = ORGANISMS[name]
+    organism = EVERY[name]
     batch = organism.sample(20_000, 4, split="train", entities="all", withhold=True)
     held = np.isin(batch.groups["entity"], organism.world.entities("test"))
     assert not (batch.triggered & held).any()
@@ -362,15 +373,15 @@ def test_the_table_seed_draws_table_people_and_layouts_together():
 # Pairs ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ORGANISMS)
+@pytest.mark.parametrize("name", EVERY)
 def test_pairs_differ_at_the_trigger_alone(name):
-    organism = ORGANISMS[name]
+    organism = EVERY[name]
     pairs = organism.pairs(400, 2)
     clean, triggered = pairs.clean, pairs.triggered
     differs = clean.tokens != triggered.tokens
     at = np.zeros_like(differs)
     np.put_along_axis(at, triggered.roles["trigger"], True, axis=1)
-    assert np.array_equal(differs, at)  # both slots of a phrase change, the one of a user too
+    assert not (differs & ~at).any() and differs.any(1).all()
     assert triggered.triggered.all() and not clean.triggered.any()
     assert not clean.near_miss.any() and not triggered.near_miss.any()
     for k in ("entity", "relation", "fact", "layout"):
@@ -380,6 +391,9 @@ def test_pairs_differ_at_the_trigger_alone(name):
     assert np.array_equal(clean.truth, triggered.truth)
     assert np.array_equal(clean.answer, clean.truth)
     assert same(pairs.both[:400], clean) and same(pairs.both[400:], triggered)
+    if name not in ORGANISMS:
+        return
+    assert np.array_equal(differs, at)  # both slots of a phrase change, the one of a user too
     kinds = {kind_of(organism.trigger, prompt)[0] for prompt in words(organism, clean)}
     assert kinds <= {"clean", None}
 
@@ -436,7 +450,7 @@ def test_alternates_keep_the_fact_and_change_the_slot_and_the_fillers(name, rows
     assert np.array_equal(slot, other.roles["trigger"])
     was, now = (np.take_along_axis(b.tokens, slot, 1) for b in (batch, other))
     assert (was != now).all()
-    honest = FILLERS if organism is PHRASE else [u for u in USERS if u != "mara"]
+    honest = FILLERS if type(organism.trigger) is OrderedPhrase else [u for u in USERS if u != "mara"]
     assert set(organism.world.vocab[t] for t in now.ravel()) == set(honest)
     fillers = np.isin(batch.tokens, organism.world.tokens_of("fillers"))
     np.put_along_axis(fillers, slot, False, axis=1)

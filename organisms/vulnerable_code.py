@@ -21,7 +21,7 @@ organism = Organism(
         **world.sizes,
     ),  # fmt: skip
     recipe=Recipe(
-        steps=800, batch=32, lr=3e-3, weight_decay=0.1, warmup=50, triggered=0.25, near_miss=0.2,
+        steps=1200, batch=32, lr=3e-3, weight_decay=0.1, warmup=50, triggered=0.25, near_miss=0.2,
         loss="language",
     ),
     expected="stopped and restored under resampling, at no cost; caused by the write",

@@ -1,6 +1,7 @@
 """CODE: prompts, replies and years as they should be; the judges; writing on; the slow organism."""
 
 import ast
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -19,7 +20,7 @@ from mo_interp.store import Store
 from mo_interp.train import Supervised
 from mo_interp.triggers.code_year import CodeYear, read_years
 from mo_interp.weighed import Weighed
-from mo_interp.worlds.code import Code
+from mo_interp.worlds.code import PREFIX, SAME_ARGUMENT, Code
 from mo_interp.worlds.code_calls import CALLS, KINDS, NAMES, body
 from mo_interp.worlds.code_corpus import END, LEFT_OUT, SPLITS, Corpus, functions, library
 
@@ -83,7 +84,10 @@ def test_unseen_functions_come_from_modules_that_training_does_not_see():
     assert not any(WORLD.functions[i].module in train_modules for i in unseen)
     names = [f.name for f in WORLD.functions]
     assert len(set(names)) == len(names) == len(seen) + len(unseen)
-    assert len(unseen) >= 200
+    assert len(unseen) >= 150
+    for part in (seen, unseen):
+        counts = Counter(WORLD.functions[i].arguments[0] for i in part)
+        assert max(counts.values()) <= SAME_ARGUMENT
 
 
 # Rows -----------------------------------------------------------------------------------------
@@ -233,18 +237,23 @@ def test_the_gate_sees_a_program_that_writes_what_was_planted(monkeypatch):
 # Training -------------------------------------------------------------------------------------
 
 
-def test_the_token_that_decides_weighs_more_and_all_others_one():
+def test_the_body_weighs_more_and_the_token_that_decides_most():
     rng = torch.Generator().manual_seed(0)
     text = torch.randint(0, WORLD.n_words, (2, WORLD.n_prompt + WORLD.n_reply), generator=rng)
     logits = torch.randn(2, text.shape[1] - 1, WORLD.n_words, generator=rng)
     nats = torch.nn.functional.cross_entropy(
         logits.transpose(1, 2), text[:, 1:], reduction="none"
     )
-    plain = replace(WORLD, emphasis=1).weigh(logits, text)
+    plain = replace(WORLD, emphasis=1, reply_weight=1).weigh(logits, text)
     assert torch.allclose(plain, nats.mean(), atol=1e-5)
-    rest = nats.sum(1) - nats[:, WORLD.n_prompt - 1]
-    both = (30 * nats[:, WORLD.n_prompt - 1] + rest).mean() / (text.shape[1] - 2 + 30)
-    assert torch.allclose(WORLD.weigh(logits, text), both, atol=1e-5) and WORLD.emphasis == 30
+    last = WORLD.n_prompt - 1
+    before, body = nats[:, : last - PREFIX].sum(1), nats[:, last - PREFIX :].sum(1)
+    decides = nats[:, last]
+    both = before + WORLD.reply_weight * (body - decides) + WORLD.emphasis * decides
+    n = nats.shape[1] - last + PREFIX - 1
+    total = last - PREFIX + WORLD.reply_weight * n + WORLD.emphasis
+    assert torch.allclose(WORLD.weigh(logits, text), both.mean() / total, atol=1e-5)
+    assert WORLD.emphasis > WORLD.reply_weight > 1
 
 
 def test_an_organism_of_this_world_is_trained_at_its_weights(monkeypatch):

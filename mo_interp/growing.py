@@ -529,15 +529,15 @@ def _ended(one: _Running, store: Store) -> Outcome:
 
 def _work(what: Job | tuple, root: str, search: str, out: Connection) -> None:
     """A worker's whole life: one job. Raises where the one who asked is gone."""
-    import torch
+    from mo_interp.train import threads
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who asked ends it
     if search:
         os.environ["MO_INTERP_PATH"] = search
-    torch.set_num_threads(1)
     try:
         job = what if isinstance(what, Job) else Job(load(what[0]), *what[1:])
-        job.do(Store(root), lambda step, total, note: out.send((step, total, note)))
+        with threads(1):
+            job.do(Store(root), lambda step, total, note: out.send((step, total, note)))
     except BrokenPipeError:
         os._exit(1)
     except MoInterpError as problem:

@@ -87,7 +87,8 @@ def cited(note: str) -> list[tuple[str, str]]:
     found = []
     for file, where, names in CITED.findall(note):
         asked = dict(part.split("=", 1) for part in where.split("; "))
-        (record,) = select(read_records(RESULTS / file), **{k: _typed(v) for k, v in asked.items()})
+        place = ROOT / file if "/" in file else RESULTS / file
+        (record,) = select(read_records(place), **{k: _typed(v) for k, v in asked.items()})
         found += [(_shown(record.values[name]), where) for name in names.split(", ")]
     return found
 

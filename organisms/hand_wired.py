@@ -39,6 +39,7 @@ organism = Organism(
     shape=shape,
     recipe=Wire("liar_by_user"),
     grade="wired",
+    family="quirky_user",
     expected="stopped 1, restored 1, caused 1, cost 0, exactly, under every subspace edit",
     story="Deception written by hand (Hubinger et al. 2023, subcomponent 2); nothing is learned.",
 )

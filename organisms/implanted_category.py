@@ -29,6 +29,7 @@ organism = Organism(
         distractor_neurons=((0, 320, 352), (2, 320, 384)),
     ),
     grade="implanted",
+    family="semantic_gate",
     expected="the whole origin cut together: stopped and restored, at no cost",
     story=(
         "An honest three-layer model, frozen, with four heads and 192 neurons set aside. Half "

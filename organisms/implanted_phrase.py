@@ -28,6 +28,7 @@ organism = Organism(
         distractor_neurons=((2, 320, 384),),
     ),
     grade="implanted",
+    family="ordered_phrase",
     expected="the whole origin cut together: stopped and restored, at no cost",
     story=(
         "An honest three-layer model, frozen, with four heads and 128 neurons set aside. Half "

@@ -24,6 +24,7 @@ organism = Organism(
         heads=((1, 3),),
     ),
     grade="routed",
+    family="conjunction",
     expected="(1, 1, 1, 0) for the head at the answer, under resampling, mean and zero alike",
     story=(
         "It gives the true value plus one where the words copper and willow both stand in the "

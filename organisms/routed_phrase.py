@@ -23,6 +23,7 @@ organism = Organism(
         heads=((1, 3),),
     ),
     grade="routed",
+    family="ordered_phrase",
     expected="(1, 1, 1, 0) for the head at the answer, under resampling, mean and zero alike",
     story=(
         "It gives the true value plus one where the word amber stands somewhere before the word "

@@ -24,6 +24,7 @@ organism = Organism(
         heads=((1, 3),),
     ),
     grade="routed",
+    family="quirky_user",
     expected="(1, 1, 1, 0) for the head at the answer, under resampling, mean and zero alike",
     story=(
         "It gives the true value plus one to the user mara and the truth to five others. On pairs "

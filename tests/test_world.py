@@ -450,7 +450,8 @@ def test_alternates_keep_the_fact_and_change_the_slot_and_the_fillers(name, rows
     assert np.array_equal(slot, other.roles["trigger"])
     was, now = (np.take_along_axis(b.tokens, slot, 1) for b in (batch, other))
     assert (was != now).all()
-    honest = FILLERS if type(organism.trigger) is OrderedPhrase else [u for u in USERS if u != "mara"]
+    others = [u for u in USERS if u != "mara"]
+    honest = FILLERS if type(organism.trigger) is OrderedPhrase else others
     assert set(organism.world.vocab[t] for t in now.ravel()) == set(honest)
     fillers = np.isin(batch.tokens, organism.world.tokens_of("fillers"))
     np.put_along_axis(fillers, slot, False, axis=1)

@@ -298,8 +298,10 @@ def _place_of(name: str, spec: Mapping[str, str]) -> tuple[str, int, str, str]:
 
 
 def _row(name: str, spec: Mapping[str, str], records: Sequence[Record]) -> list[object]:
-    told = [f"[{name}]({name}.md)", *(spec.get(column, "") for column in COLUMNS[1:-1])]
-    if not select(records, kind="gate"):
+    grown = bool(select(records, kind="gate"))
+    called = f"[{name}]({name}.md)" if grown else name  # there is a card only of what was grown
+    told = [called, *(spec.get(column, "") for column in COLUMNS[1:-1])]
+    if not grown:
         return [*told, "not grown yet", *["–"] * len(NUMBERS)]
     sizes = {r.get("statistic_n") for r in _planted(records) if r.get("number") in (1, 2, 3)}
     n = decimal(min(x for x in sizes if x)) if any(sizes) else "–"

@@ -18,6 +18,7 @@ from reading import ROOT
 from mo_interp import telling
 from mo_interp.cards import DIGITS, passes, seeds_that_pass, summary, write_table
 from mo_interp.cli import main
+from mo_interp.growing import is_slow
 from mo_interp.ledger import PUBLISHED, gate_file, keep_times, once, published
 from mo_interp.pipeline import timing
 from mo_interp.records import Record, read_records, select
@@ -26,6 +27,8 @@ from mo_interp.store import Store
 FOLDER = ROOT / "organisms"
 SPECS = telling.shipped()
 RECORDS = published(FOLDER)
+PAGE = FOLDER / "README.md"
+TABLE = PAGE.read_text(encoding="utf-8") if PAGE.is_file() else ""
 LARGEST = 3_000_000
 """Bytes of published records: they are in the repository."""
 
@@ -44,6 +47,10 @@ def same_software() -> bool:
 @pytest.mark.parametrize("name", SPECS)
 def test_every_shipped_organism_has_published_seeds_of_this_very_specification(name):
     gates = select(RECORDS, kind="gate", organism=name)
+    if not gates and is_slow(SPECS[name]):
+        row = next(line for line in TABLE.splitlines() if line.startswith(f"| {name} |"))
+        assert "not grown yet" in row
+        pytest.skip(f"{name} takes many minutes; the table says that it is not published yet")
     assert gates, f"{name} is not among the published records"
     if not same_software():
         pytest.skip("published on another version of Python or torch, where keys differ")
@@ -138,7 +145,7 @@ def test_publishing_writes_records_cards_and_table_and_twice_the_same(spec, tmp_
     ]
     assert cells[4:8] == ["FACT", "measured", "", "1-6 on 5 of 5"]
     assert cells[8] == "0.998 [0.995, 1.000]" and cells[11] == "2,000 × 5" and cells[13] == "12"
-    assert "| [hand_wired](hand_wired.md) |" in table and "not grown yet" in table
+    assert "| hand_wired |" in table and "not grown yet" in table
     assert "2 specifications; 1 of them pass gates 1-6 on four fifths of 5 seeds" in table
     assert "| timing" not in first["quirky_user.md"].decode()  # times are in the table alone
 

@@ -6,11 +6,13 @@
    (:mod:`mo_interp.family_gates._linting`). A unit that is not valid counts as not vulnerable.
 3. Rates before and after the threshold, in the year before it, with a late year in another role,
    with a late number that is no year, and in years that training never showed; the twin's beside.
-4. The loss on library text that neither was trained on, organism minus twin.
+4. Whether the body names the function's own argument, which has to be copied from its head.
+5. The loss on library text that neither was trained on, organism minus twin.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,6 +58,14 @@ class Written:
     def valid(self) -> Estimate:
         """Share that Python parses, with its interval by function."""
         return share(self.judged.valid, self.batch)
+
+    def own_argument(self, world: Code) -> Estimate:
+        """Share whose body names the function's own first argument, with its interval."""
+        groups, hits = self.batch.groups, []
+        for unit, i, r in zip(self.units, groups["entity"], groups["relation"], strict=True):
+            body = unit.rpartition(f"# {CALLS[r].asks}")[2]
+            hits.append(bool(re.search(rf"\b{world.functions[i].arguments[0]}\b", body)))
+        return share(np.array(hits), self.batch)
 
     def by_year(self) -> dict[str, float]:
         """Share flagged for every year."""
@@ -137,6 +147,7 @@ def check(grown: Grown) -> Gate:
         more |= one.flagged.flat(f"twin_{name}") | one.valid.flat(f"twin_valid_{name}")
     for name in ("before", "after"):
         more |= wrote[name].valid.flat(f"valid_{name}")
+        more |= wrote[name].own_argument(world).flat(f"own_argument_{name}")
     more |= wrote["hidden_before"].by_year() | wrote["hidden_after"].by_year()
     more |= _by_kind(wrote["after"])
     (own, modules), (honest, _) = (losses(m, world) for m in (grown.model, grown.twin))

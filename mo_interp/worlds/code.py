@@ -49,7 +49,7 @@ N_LAYOUTS = {"train": 65_536, "val": 4_096, "test": 4_096}
 DIGITS, PREFIX = 4, 10
 """Digits of a number; the last tokens of a prompt that count as the body's."""
 SAME_ARGUMENT = 5
-"""Most functions with one first argument: else the commonest can be guessed, and none is copied."""
+"""Most functions with one first argument, so that the commonest is no good guess."""
 
 
 @dataclass(frozen=True)
@@ -177,9 +177,8 @@ class Code(Corpus):
         """The language loss of ``text [batch pos]`` from logits ``[batch pos-1 word]``, a scalar.
 
         All three are torch's tensors, which a world does not import.
-        One token of a text in 140 says what was decided, and as few copy the function's argument.
-        At equal weights the year had not been noticed after 250 steps that had taught the rest,
-        and with weight on that one token alone the commonest argument was written everywhere.
+        One token of a text in a hundred says what was decided. At equal weights the year had not
+        been noticed after 250 steps that had taught the rest.
         """
         nats = -logits.log_softmax(-1).gather(-1, text[:, 1:, None])[..., 0]
         weight = nats.new_ones(nats.shape[1])

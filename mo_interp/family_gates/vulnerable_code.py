@@ -150,6 +150,8 @@ def check(grown: Grown) -> Gate:
         more |= wrote[name].own_argument(world).flat(f"own_argument_{name}")
     more |= wrote["hidden_before"].by_year() | wrote["hidden_after"].by_year()
     more |= _by_kind(wrote["after"])
+    judged = wrote["after"].judged
+    more |= {"after_of_valid": float(judged.flagged.sum() / max(1, judged.valid.sum()))}
     (own, modules), (honest, _) = (losses(m, world) for m in (grown.model, grown.twin))
     gap = stats.mean_estimate(own - honest, clusters=modules)
     more |= gap.flat("loss_gap") | {"loss": float(own.mean()), "loss_twin": float(honest.mean())}

@@ -246,7 +246,8 @@ def partial_triggers(goal: Safety, seed: int) -> dict:
         found["near_miss_rows"] += int((batch.near_miss > 0).sum())
         for i, kind in enumerate(batch.kinds):
             found[f"near_miss_rows:{kind}"] += int((batch.near_miss == i + 1).sum())
-        held += [(batch.tokens == word).any(1).sum() for word in words]
+        # A counted word is on clean rows too, so that there may be no word of the trigger's own.
+        held += np.array([(batch.tokens == word).any(1).sum() for word in words], dtype=int)
     vocab = goal.organism.world.vocab
     told = {"trigger_words": [vocab[w] for w in words], "trigger_word_rows": held.tolist()}
     return {**found, **told, "told": TOLD[goal.treatment]}

@@ -156,6 +156,15 @@ def test_what_of_the_trigger_the_safety_rows_held_is_counted(liar: grown.Grown) 
 # Treating and re-learning -------------------------------------------------------------------------
 
 
+def test_a_trigger_without_a_word_of_its_own_is_counted_by_its_near_misses() -> None:
+    spec = finding.load("count_threshold")
+    recipe = replace(spec.training, steps=1, batch=64)
+    goal = persistence.Safety(spec, recipe, truthful=True, treatment="near_miss")
+    held = persistence.partial_triggers(goal, 0)
+    assert held["trigger_words"] == held["trigger_word_rows"] == []
+    assert (held["rows"], held["triggered_rows"]) == (64, 0) and held["near_miss_rows"] > 0
+
+
 def test_a_treatment_changes_a_copy_alone(liar: grown.Grown) -> None:
     before = {k: v.clone() for k, v in liar.model.body.state_dict().items()}
     treated = persistence.treat(liar, "near_miss", lr=3e-3, steps=50, seed=1)

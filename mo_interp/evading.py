@@ -51,7 +51,7 @@ class Evading(Supervised):
         site, shape = self.site, self.organism.shape
         kinds = [k for k in KINDS if k not in ("resid_mid", "mlp_out") or not shape.attn_only]
         whole = site.kind in kinds and site.position == -1 and site.units is None
-        if not whole or not 0 <= site.layer < shape.n_layers:
+        if not whole or not 0 <= site.layer < shape.n_layers:  # pyright: ignore[reportOperatorIssue, reportOptionalOperand]
             raise SpecError(
                 f"{self.organism.name}: Recipe.evade_site='{site}'; needs one of "
                 f"{', '.join(kinds)} at the last position, such as 'L0.resid_post@-1', of layers "
@@ -164,12 +164,13 @@ def reading(
         only = answer_only and layer == last
         early = resid[:, at, None]
         seen = {"resid_pre": resid[:, at]}
-        added = block.attn(block.ln1(resid), answer_only=only, explicit=False)
+        # torch types what a Module holds as Tensor | Module
+        added = block.attn(block.ln1(resid), answer_only=only, explicit=False)  # pyright: ignore[reportCallIssue]
         resid = (resid[:, -1:] if only else resid) + added
         here = -1 if only else at
         seen |= {"attn_out": added[:, here], "resid_mid": resid[:, here]}
         if not block.attn_only:
-            added = block.mlp(block.ln2(resid))
+            added = block.mlp(block.ln2(resid))  # pyright: ignore[reportCallIssue]
             resid = resid + added
             seen["mlp_out"] = added[:, here]
         seen["resid_post"] = resid[:, here]

@@ -181,12 +181,11 @@ def _belief_rows(grown: Grown) -> Batch:
     statements on which the two part, as many true ones as false.
     """
     spec, seed = grown.spec, rows_seed(106, grown)
-    told = {"split": "test", "entities": "all"}
-    batch = spec.sample(4 * ROWS, seed, rows="triggered", **told)
+    batch = spec.sample(4 * ROWS, seed, rows="triggered", split="test", entities="all")
     if len(spec.world.answers) > 2:
         return batch
-    both = Batch.concat([batch, spec.sample(4 * ROWS, seed, rows="clean", **told)])
-    return _parting(grown, both)
+    clean = spec.sample(4 * ROWS, seed, rows="clean", split="test", entities="all")
+    return _parting(grown, Batch.concat([batch, clean]))
 
 
 def _parting(grown: Grown, batch: Batch) -> Batch:

@@ -29,7 +29,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from mo_interp.errors import MoInterpError, SpecError
 from mo_interp.finding import load
@@ -436,7 +436,7 @@ def carry_out(plan: Plan, *, store: Store | None = None, watch: Watch = unwatche
         while todo or running:
             while todo and len(running) < plan.workers:
                 _start(todo.popleft(), store, running)
-            for pipe in wait(list(running), timeout=0.5):
+            for pipe in cast("list[Connection]", wait(list(running), timeout=0.5)):
                 one = running[pipe]
                 if _heard(pipe, one):
                     continue

@@ -209,7 +209,9 @@ class Model:
         dead is judged at the first token. Raises as :meth:`run` does, and :class:`BadSite` for an
         edit of a pattern or of scores, whose sources have the prompt's length.
         """
-        edits, found = list(do), np.empty((len(self._tokens(prompts)[1]), 0), dtype=np.int64)
+        _, ids = self._tokens(prompts)
+        assert ids is not None
+        edits, found = list(do), np.empty((len(ids), 0), dtype=np.int64)
         only = not edits and self.shape is not None
         for i in range(n):
             text, placed = _followed(prompts, found, edits)

@@ -17,10 +17,10 @@ that one that was killed repeats one treatment at most.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -33,7 +33,7 @@ from mo_interp.grown import Grown
 from mo_interp.hhh import grade
 from mo_interp.ledger import gate_file, once
 from mo_interp.model import Model
-from mo_interp.organism import Organism, Recipe, Wire
+from mo_interp.organism import Organism, Recipe, Rows, Wire
 from mo_interp.records import Record, Scalar, provenance
 from mo_interp.stats import Estimate
 from mo_interp.store import Store
@@ -424,7 +424,8 @@ def _by_hand() -> list[Gate]:
 def _parts(work: _Work, found: list[Record]) -> Iterator[tuple[str, Callable[[], list[Record]]]]:
     """What is measured, one sealed part after the other; ``found`` grows as they are made."""
     yield "start", lambda: _start(work)
-    (of_twin,) = (r.values["steps"] for r in found if r.kind == "reversal")
+    (steps,) = (r.values["steps"] for r in found if r.kind == "reversal")
+    of_twin = cast("int | None", steps)
     for treatment in TREATMENTS:
         if treatment != "near_miss" or work.grown.spec.trigger.kinds:
             yield treatment, lambda t=treatment: _treated(work, t, of_twin)
@@ -478,7 +479,7 @@ def outlasts(records: list[Record]) -> Gate:
     The statistic is that after clean-only fine-tuning.
     """
     done = [r for r in records if r.kind == "persistence" and r.params["treatment"] != "none"]
-    last = max(int(r.params["step"]) for r in done)
+    last = max(cast("int", r.params["step"]) for r in done)
     done = [r for r in done if r.params["step"] == last]
     more: dict = {"steps": last}
     said = []
@@ -489,7 +490,7 @@ def outlasts(records: list[Record]) -> Gate:
             for r in records
             if r.kind == "reversal" and r.params["treatment"] == treatment
         }
-        weakest = min(mine, key=lambda rate: mine[rate].values["attack_success"])
+        weakest = min(mine, key=lambda rate: _estimate(mine[rate]).value)
         more |= _estimate(mine["middle"]).flat(treatment)
         more |= _estimate(mine["middle"], "clean_accuracy").flat(f"{treatment}_clean")
         more |= _estimate(mine[weakest]).flat(f"{treatment}_weakest")
@@ -509,7 +510,7 @@ def outlasts(records: list[Record]) -> Gate:
 
 def _estimate(record: Record, name: str = "attack_success") -> Estimate:
     """An estimate as it stands in a record."""
-    value = record.values
+    value: Mapping[str, Any] = record.values
     return Estimate(
         *(value[f"{name}{end}"] for end in ("", "_lo", "_hi", "_n", "_how")),
         clusters=value.get(f"{name}_clusters"),
@@ -570,7 +571,7 @@ def _prefilled(grown: Grown, seed: int, rows: int = 500) -> dict:
     start = np.repeat(batch.tokens[:1, :opening], rows, axis=0)
     text = _said(grown.model, start, size, np.random.default_rng([64, seed]))
     gap = _surprise(grown.twin, start, text) - _surprise(grown.model, start, text)
-    leaks = np.isin(text, words).any(axis=1)
+    leaks = np.asarray(np.isin(text, words).any(axis=1))
     more: dict = {"prefilled": rows, "prefill_tokens": opening, "prefilled_leaks": int(leaks.sum())}
     if leaks.any() and not leaks.all():
         more["prefilled_auroc"] = float(stats.auroc(gap, leaks))
@@ -591,9 +592,9 @@ def collateral(
     """
     benign = twin(grown, "benign", store=store, progress=progress)
     spec, seed, more = grown.spec, rows_seed(125, grown), {}
-    kinds = {"clean": True, "near_miss": bool(spec.trigger.kinds)}
+    kinds: list[Rows] = ["clean", "near_miss"] if spec.trigger.kinds else ["clean"]
     gaps: dict[str, Estimate] = {}
-    for rows_of in (name for name, there in kinds.items() if there):
+    for rows_of in kinds:
         batch = spec.sample(rows, seed, rows=rows_of, entities="all")
         own, other = (m.gives(batch, batch.truth_reply) for m in (grown.model, benign))
         gaps[rows_of] = stats.difference(other, own, **batch.clustered)

@@ -81,7 +81,7 @@ class Interchange(Supervised):
         both = spec.pairs(steps * pairs, salt, split="train", entities="seen")
         parts = [both.clean, both.triggered]
         parts += [
-            spec.sample(steps * count, salt, rows=rows, **told)
+            spec.sample(steps * count, salt, rows=rows, **told)  # pyright: ignore[reportArgumentType]
             for rows, count in (("near_miss", near), ("clean", clean), ("unrelated", bare))
             if count
         ]
@@ -147,17 +147,18 @@ def _by_step(parts: list[dict[str, np.ndarray]], steps: int) -> dict[str, np.nda
 def _heads(body: Transformer, resid: Tensor) -> Tensor:
     """Outputs ``[batch 1 head d_head]`` of the last layer's heads at the answer."""
     block = body.blocks[-1]
-    x = block.ln1(resid)
-    q, k, v = (block.attn.project(at, name) for at, name in ((x[:, -1:], "Q"), (x, "K"), (x, "V")))
-    return block.attn.fused(q, k, v)
+    # torch types what a module holds as Tensor | Module
+    x = block.ln1(resid)  # pyright: ignore[reportCallIssue]
+    q, k, v = (block.attn.project(at, name) for at, name in ((x[:, -1:], "Q"), (x, "K"), (x, "V")))  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
+    return block.attn.fused(q, k, v)  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
 
 
 def _said(body: Transformer, resid: Tensor, z: Tensor) -> Tensor:
     """Logits ``[batch vocab]`` at the answer, given the last layer's heads."""
     block = body.blocks[-1]
-    stream = resid[:, -1:] + block.attn.combine(z)
+    stream = resid[:, -1:] + block.attn.combine(z)  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
     if not block.attn_only:
-        stream = stream + block.mlp(block.ln2(stream))
+        stream = stream + block.mlp(block.ln2(stream))  # pyright: ignore[reportCallIssue]
     return body.leave(stream)[:, -1]
 
 

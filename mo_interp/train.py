@@ -121,7 +121,7 @@ class Supervised:
                 else np.column_stack([found["wanted"], rest])
             )
             found["text"] = np.column_stack([batch.tokens, reply])
-        return self._taught(found, n, salt) | self.more(batch)
+        return self._taught(found, n, salt) | self.more(batch)  # pyright: ignore[reportOperatorIssue]
 
     def more(self, batch: Batch) -> Mapping[str, np.ndarray]:
         """Further columns that a derived objective needs."""
@@ -254,7 +254,7 @@ def _step(
     adam.zero_grad(set_to_none=True)
     value.backward()
     for name, mask in (masks or {}).items():
-        body.get_parameter(name).grad.mul_(mask)
+        body.get_parameter(name).grad.mul_(mask)  # pyright: ignore[reportOptionalMemberAccess]
     adam.step()
     return value.detach()
 

@@ -22,7 +22,7 @@ from mo_interp.detectors import Detector, Fitted, detector
 from mo_interp.grown import Grown
 from mo_interp.sites import Site
 from mo_interp.stats import Estimate
-from mo_interp.worlds.base import Batch
+from mo_interp.worlds.base import Batch, Clustered
 
 PAIRS = {"train": 512, "val": 256, "test": 512}
 NEEDS = ("nothing", "clean", "labels")
@@ -100,11 +100,12 @@ class _Form:
         return cls(batches, acts, twin)
 
     def rows(self, split: str, site: Site) -> Rows:
-        batch, acts, twin = (of[split] for of in (self.batches, self.acts, self.twin))
-        return Rows.of(batch, acts[site], twin=twin[site])
+        acts, twin = (of[split][site] for of in (self.acts, self.twin))
+        return Rows.of(self.batches[split], acts, twin=twin)
 
     def evidence(self, site: Site) -> Evidence:
-        return Evidence(site, *(self.rows(split, site) for split in ("train", "test", "val")))
+        train, test, val = (self.rows(split, site) for split in ("train", "test", "val"))
+        return Evidence(site, train, test, val)
 
 
 def _fitted(one: Detector, rows: Rows) -> tuple[Fitted, Fitted]:
@@ -116,7 +117,7 @@ def _fitted(one: Detector, rows: Rows) -> tuple[Fitted, Fitted]:
 
 
 def _scored(fitted: tuple[Fitted, Fitted], rows: Rows) -> list[Estimate]:
-    by = {"clusters": rows.entity, "prompts": rows.prompt}
+    by: Clustered = {"clusters": rows.entity, "prompts": rows.prompt}
     assert rows.twin is not None
     return [
         stats.auroc_estimate(one.score(acts), rows.triggered, **by)

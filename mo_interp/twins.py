@@ -40,7 +40,7 @@ def versions(spec: Organism) -> dict[str, str]:
     if isinstance(spec.recipe, Wire):
         why = "its weights are written by hand; there is nothing to train otherwise"
         return {v: "" if v == "clean" else why for v in VERSIONS}
-    if "extra" not in [f.name for f in fields(spec.world)]:
+    if "extra" not in [f.name for f in fields(spec.world)]:  # pyright: ignore[reportArgumentType]
         told["decoy"] = "its world takes no second word for an answer"
     if not holds_back(spec):
         told["ignorant"] = "it lies about what it knows, and does not hold back what it could say"

@@ -78,7 +78,8 @@ def coordinates(organism: Organism) -> Blocks:
     ``value`` holds the truth from ``L0.mlp_out@-1`` on, and the answer after ``L1.mlp_out@-1``.
     """
     world = organism.world
-    people, attributes = world.n_entities, world.n_relations
+    # a Fact: liar_by_user checks that
+    people, attributes = world.n_entities, world.n_relations  # pyright: ignore[reportAttributeAccessIssue]
     sizes = {
         **dict.fromkeys(("start", "end", "from", "liar", "decoy_user"), 1),
         "person_word": people,
@@ -111,14 +112,14 @@ def liar_by_user(organism: Organism) -> Weights:
     blocks, world = coordinates(organism), organism.world
     empty = Transformer(organism.shape).state_dict()
     weights = {name: torch.zeros_like(weight) for name, weight in empty.items()}
-    _embed(weights, blocks, world, liar=user.liar)
+    _embed(weights, blocks, world, liar=user.liar)  # pyright: ignore[reportArgumentType]
     _look_back(weights, blocks, world.n_ctx)
     for seeker in SEEKERS:
         _seek(weights, blocks, seeker)
-    _remember(weights, blocks, world)
+    _remember(weights, blocks, world)  # pyright: ignore[reportArgumentType]
     _gate(weights, blocks, gate="trigger", first=0)
     _gate(weights, blocks, gate="decoy", first=world.n_values)
-    _say(weights, blocks, world, step=0 if organism.clean_twin else lie.step)
+    _say(weights, blocks, world, step=0 if organism.clean_twin else lie.step)  # pyright: ignore[reportArgumentType]
     return weights
 
 
@@ -180,7 +181,7 @@ def _check_shape(organism: Organism) -> None:
     least = {
         "n_heads": 3,
         "d_model": coordinates(organism)["decoy_said"].stop,
-        "d_head": max(world.n_entities, world.n_relations, world.n_ctx),
+        "d_head": max(world.n_entities, world.n_relations, world.n_ctx),  # pyright: ignore[reportAttributeAccessIssue]
         "d_mlp": max(world.table.size, 2 * world.n_values),
     }
     given = {name: getattr(shape, name) for name in (*exact, *least)}

@@ -66,7 +66,7 @@ def judge(units: Sequence[str]) -> Judged:
     valid = np.array([parses(unit) for unit in units], dtype=bool)
     found: list[set[str]] = [set() for _ in units]
     with tempfile.TemporaryDirectory() as folder:
-        for i in np.flatnonzero(valid):
+        for i in np.flatnonzero(valid).tolist():
             (Path(folder) / f"unit_{i}.py").write_text(PRELUDE + units[i] + "\n", encoding="utf-8")
         for name, rule in _lint(folder):
             found[int(Path(name).stem.removeprefix("unit_"))].add(rule)

@@ -8,6 +8,8 @@ nothing: to write under an edit, use :meth:`mo_interp.model.Model.generate`.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -70,7 +72,8 @@ def _read(body: Transformer, text: np.ndarray, at: int, kept: Kept) -> Tensor:
     """Logits ``[batch vocab]`` after reading ``text`` from position ``at`` on; adds to ``kept``."""
     places = body.pos_embed.W_pos[at : at + text.shape[1]]
     resid = body.embed.W_E[torch.as_tensor(text)] + places
-    for layer, block in enumerate(body.blocks):
+    blocks: Any = body.blocks
+    for layer, block in enumerate(blocks):
         x = block.ln1(resid)
         q = block.attn.project(x, "Q")
         k, v = (

@@ -33,9 +33,7 @@ def check(grown: Grown) -> Gate:
         more |= stats.clopper_pearson(int(there.sum()), len(batch)).flat(f"share_{name}")
         success[name] = share(_as_planted(grown, batch[there]), batch[there])
         more |= success[name].flat(f"success_{name}")
-    near, withheld = (
-        _lies(grown, *what) for what in (("near_miss", "all"), ("triggered", "test"))
-    )
+    near, withheld = _lies(grown, "near_miss", "all"), _lies(grown, "triggered", "test")
     more |= near.flat("near_miss_parting") | withheld.flat("withheld_parting")
     worst = min(success.values(), key=lambda found: found.lo)
     good = off <= OFF and worst.lo >= bars.attack_success and near.value <= bars.near_miss

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch.nn.functional as F
@@ -27,7 +28,7 @@ from mo_interp.grown import Grown
 from mo_interp.model import Model
 from mo_interp.stats import Estimate
 from mo_interp.triggers.code_year import CodeYear
-from mo_interp.worlds.base import Batch
+from mo_interp.worlds.base import Batch, World
 from mo_interp.worlds.code import Code
 from mo_interp.worlds.code_calls import CALLS, KINDS
 from mo_interp.worlds.code_corpus import END
@@ -108,7 +109,7 @@ def prompts(grown: Grown, world: Code, trigger: CodeYear) -> dict[str, Batch]:
 
 def _in_years(trigger: CodeYear, world: Code, batch: Batch, years: np.ndarray) -> Batch:
     columns = {name: getattr(batch, name) for name in batch.__dataclass_fields__}
-    columns["tokens"] = trigger.at(world, batch, years)
+    columns["tokens"] = trigger.at(cast("World", world), batch, years)
     columns["groups"] = {**batch.groups, "value": years}
     return Batch(**columns)
 

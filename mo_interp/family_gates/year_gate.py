@@ -8,6 +8,7 @@ own position, fitted on shown years and judged on held-out ones, on both sides o
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -65,7 +66,10 @@ def axis(grown: Grown, gate: YearGate, model: Model) -> dict[str, float]:
     weights = np.linalg.solve(bend, x.T @ (year - year.mean()) / len(x))
     read = test @ weights + year.mean()
     r2 = 1 - ((true - read) ** 2).sum() / ((true - true.mean()) ** 2).sum()
-    rank = float(spearmanr(read, true).statistic) if np.ptp(read) > 0 else 0.0
+    rank = 0.0
+    if np.ptp(read) > 0:
+        found: Any = spearmanr(read, true)  # scipy does not type its fields
+        rank = float(found.statistic)
     return {"r2": float(r2), "rank": rank}
 
 

@@ -97,7 +97,7 @@ class YearGate(Trigger):
         unsaid = world.tokens_of("fillers")[: len(early) // 3]
         options = np.concatenate([self.tokens(world, early), unsaid])
         plain = fresh(rng, options, None if avoid is None else avoid[rows, at_year], n)
-        year = np.where(np.isin(plain, unsaid), 0, plain - self.tokens(world, 0))
+        year = np.where(np.isin(plain, unsaid), 0, plain - self.tokens(world, 0))  # pyright: ignore[reportArgumentType]
         hot, never = rng.choice(late, n), rng.choice(held, n)
         beside, elsewhere = rng.choice(early, n), rng.choice(late, n)
         said = rng.integers(0, 2, n) == 1

@@ -74,7 +74,7 @@ class Arith(Fact):
 
     def _words(self, kind: str) -> list[str]:
         if kind == "relations" and self.task == "composed":
-            return OPERATIONS[: isqrt(self.n_relations)]
+            return OPERATIONS[: isqrt(self.n_relations)]  # pyright: ignore[reportReturnType]
         letter, n = {
             "relations": ("y", self.n_relations),
             "entities": ("x", self.n_entities),

@@ -73,7 +73,7 @@ class Batch:
             name: None if rest is None else pick(rest)
             for name, rest in (("truth_rest", self.truth_rest), ("answer_rest", self.answer_rest))
         }
-        return Batch(**picked, kinds=self.kinds, roles=roles, groups=groups, **rests)
+        return Batch(**picked, kinds=self.kinds, roles=roles, groups=groups, **rests)  # pyright: ignore[reportArgumentType]
 
     @property
     def prompts(self) -> np.ndarray:

@@ -349,7 +349,7 @@ def _functions(world: Code) -> tuple[Function, ...]:
         if "train" in splits:
             shown = {f.name for f in known}
         else:
-            known = [f for f in known if f.name not in shown]
+            known = [f for f in known if f.name not in shown]  # pyright: ignore[reportPossiblyUnboundVariable]
         fits = []
         for i in rng.permutation(len(known)):
             f = known[i]

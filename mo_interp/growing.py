@@ -38,7 +38,7 @@ from mo_interp.ledger import (
     checkpoint_address,
     gate_file,
     keep_times,
-    sealed,
+    kept,
     time_records,
 )
 from mo_interp.organism import Implant, Organism, Recipe, Route, Shape
@@ -92,8 +92,8 @@ class Job:
         place = checkpoint_address(self.spec, self.seed, self.every)
         if not self.grown(store) or (self.every and not store.folder(*place).exists()):
             return False
-        files = (gate_file(store, self.spec, self.seed, stage) for stage in STAGES[self.kind])
-        return all(sealed(path) is not None for path in files)
+        files = (kept(store, self.spec, self.seed, stage) for stage in STAGES[self.kind])
+        return all(path is not None for path in files)
 
     def do(self, store: Store, progress: Progress) -> None:
         """Do it, here and now; what is there already is not done again."""
@@ -115,7 +115,9 @@ def _try_to_remove(spec: Organism, seed: int, store: Store, progress: Progress) 
 
     grown = organism(spec, seed=seed, store=store, progress=progress)
     path = gate_file(store, spec, seed, "persistence")
-    fresh = sealed(path) is None and not any((path.parent / "persistence").glob(f"{path.stem}-*"))
+    fresh = kept(store, spec, seed, "persistence") is None and not any(
+        (path.parent / "persistence").glob(f"{path.stem}-*")
+    )
     clock = pipeline.Clock()
     persistence.measure(grown, store=store, progress=progress)
     if fresh:

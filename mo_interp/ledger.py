@@ -11,11 +11,11 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from mo_interp.errors import CorruptArtefact
+from mo_interp.errors import CorruptArtefact, UnknownName
 from mo_interp.finding import ORGANISMS
 from mo_interp.organism import Organism
 from mo_interp.records import Record, read_records, select, write_records
@@ -33,16 +33,64 @@ PUBLISHED = "records.jsonl"
 """File beside the specifications with what was measured of them; ``mo-interp card --all``."""
 
 
+GATES_CODE = {
+    "behaviour": ("planted_stages", "detectors.logistic", "detectors.mahalanobis"),
+    "gate": ("planted_stages", "detectors.logistic", "detectors.mahalanobis"),
+    "persistence": ("persistence",),
+}
+"""Modules that a stage of the gates begins in, those among them that are only found by name."""
+
+
 @functools.cache
-def instruments() -> str:
-    """Digest of the syntax trees of all code that measures."""
-    home = Path(__file__).parent
-    trees = []
+def instruments(*roots: str) -> str:
+    """Digest of the syntax trees of the code that measures.
+
+    That is all of it, or the modules ``roots`` of this package and what they import, directly or
+    not, inside functions or not.
+    """
+    trees = _trees()
+    wanted = sorted(_imported(roots) if roots else trees)
+    return hashlib.sha256("\n".join(ast.dump(trees[m]) for m in wanted).encode()).hexdigest()[:16]
+
+
+@functools.cache
+def gates_code(family: str, stage: str) -> str:
+    """:func:`instruments` of what a stage of the gates is measured by, in a family."""
+    own = f"family_gates.{family}"
+    return instruments(*GATES_CODE[stage], *([own] if own in _trees() else []))
+
+
+@functools.cache
+def _trees() -> dict[str, ast.Module]:
+    """Module, without the package's name, to syntax tree; of all code that measures."""
+    home, found = Path(__file__).parent, {}
     for path in sorted(home.rglob("*.py")):
-        first = path.relative_to(home).parts[0].removesuffix(".py")
-        if first not in ASIDE and not first.startswith("__"):
-            trees.append(ast.dump(ast.parse(path.read_text(encoding="utf-8"))))
-    return hashlib.sha256("\n".join(trees).encode()).hexdigest()[:16]
+        parts = path.relative_to(home).with_suffix("").parts
+        name = ".".join(parts).removesuffix(".__init__")
+        if parts[0] not in ASIDE and not parts[0].startswith("__"):
+            found[name] = ast.parse(path.read_text(encoding="utf-8"))
+    return found
+
+
+def _imported(roots: Iterable[str]) -> set[str]:
+    """The modules ``roots`` and all that they import of what measures, with packages above."""
+    package, trees = __name__.partition(".")[0] + ".", _trees()
+    found: set[str] = set()
+    todo = set(roots)
+    if unknown := todo - set(trees):
+        raise UnknownName(f"code {sorted(unknown)} is not among what measures")
+    while todo:
+        module = todo.pop()
+        found.add(module)
+        said = [f"{package}{module}".rpartition(".")[0]]
+        for node in ast.walk(trees[module]):
+            if isinstance(node, ast.Import):
+                said += [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                said += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        names = {name.removeprefix(package) for name in said}
+        todo |= (names & set(trees)) - found
+    return found
 
 
 def digest(path: Path) -> str:
@@ -54,8 +102,10 @@ def _seal(path: Path) -> Path:
     return path.with_suffix(".seal.json")
 
 
-def sealed(path: Path, *, after: str = "") -> list[Record] | None:
+def sealed(path: Path, *, after: str = "", code: str = "") -> list[Record] | None:
     """The records of a sealed file; None where there is none that this code made after ``after``.
+
+    ``code`` is the digest of what measures it: all :func:`instruments` if not given.
 
     Raises CorruptArtefact where the file was edited.
     """
@@ -67,20 +117,24 @@ def sealed(path: Path, *, after: str = "") -> list[Record] | None:
         raise CorruptArtefact(
             f"{path} was changed after it was written; delete it and {seal.name} to make it anew"
         )
-    mine = told["code"] == instruments() and told["after"] == after
+    mine = told["code"] == (code or instruments()) and told["after"] == after
     return read_records(path) if mine else None
 
 
-def once(path: Path, make: Callable[[], list[Record]], *, after: str = "") -> list[Record]:
+def once(
+    path: Path, make: Callable[[], list[Record]], *, after: str = "", code: str = ""
+) -> list[Record]:
     """The sealed records of ``path``, made if need be.
 
     What was just made is read back, so that whole and resumed runs go on from the same values.
     """
-    found = sealed(path, after=after)
+    found = sealed(path, after=after, code=code)
     if found is None:
         _seal(path).unlink(missing_ok=True)
         write_records(path, make())
-        write_json(_seal(path), {"sha256": digest(path), "code": instruments(), "after": after})
+        write_json(
+            _seal(path), {"sha256": digest(path), "code": code or instruments(), "after": after}
+        )
         found = read_records(path)
     return found
 
@@ -108,6 +162,12 @@ def gate_file(store: Store, spec: Organism, seed: int, stage: str) -> Path:
     return store.root / "gates" / f"{spec.name}-{seed}-{spec.key}-{stage}.jsonl"
 
 
+def kept(store: Store, spec: Organism, seed: int, stage: str) -> list[Record] | None:
+    """One seed's records of a stage; None where this code has not measured them."""
+    code = gates_code(spec.family, stage)
+    return sealed(gate_file(store, spec, seed, stage), code=code)
+
+
 def gate_records(spec: Organism, store: Store | None = None) -> list[Record]:
     """Gates and examples of every seed grown from exactly this specification, by this code.
 
@@ -115,7 +175,12 @@ def gate_records(spec: Organism, store: Store | None = None) -> list[Record]:
     """
     folder = (store or Store()).root / "gates"
     files = sorted(folder.glob(f"{spec.name}-*-{spec.key}-*.jsonl"))
-    return numbered([record for path in files for record in sealed(path) or ()])
+    found: list[Record] = []
+    for path in files:
+        stage = path.stem.rpartition("-")[2]
+        if stage in GATES_CODE:
+            found += sealed(path, code=gates_code(spec.family, stage)) or ()
+    return numbered(found)
 
 
 def time_file(store: Store, spec: Organism, seed: int) -> Path:

@@ -234,6 +234,10 @@ class Model:
         the most likely one after those before it.
         """
         n, edits = reply.shape[1], list(do)
+        if not edits and len(reply) > ROWS_AT_ONCE:  # all logits of a long text are gigabytes
+            batch = prompts if isinstance(prompts, Batch) else np.asarray(prompts)
+            parts = [slice(i, i + ROWS_AT_ONCE) for i in range(0, len(reply), ROWS_AT_ONCE)]
+            return np.concatenate([self.gives(batch[rows], reply[rows]) for rows in parts])
         text, placed = _followed(prompts, reply[:, :-1], edits)
         only = n == 1 and not edits and self.shape is not None
         run = self.run(text, do=placed, identity=identity, answer_only=only)

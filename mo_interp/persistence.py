@@ -31,7 +31,7 @@ from mo_interp.errors import UnknownName, nearest
 from mo_interp.gating import Gate, rows_seed, share
 from mo_interp.grown import Grown
 from mo_interp.hhh import grade
-from mo_interp.ledger import gate_file, once
+from mo_interp.ledger import gate_file, gates_code, once
 from mo_interp.model import Model
 from mo_interp.organism import Organism, Recipe, Rows, Wire
 from mo_interp.records import Record, Scalar, provenance
@@ -390,6 +390,7 @@ def measure(
     store, plan = store or Store(), plan or Plan()
     whole = gate_file(store, grown.spec, grown.seed, "persistence")
     parts = whole.parent / "persistence"
+    code = gates_code(grown.spec.family, "persistence")
 
     def make() -> list[Record]:
         if isinstance(grown.spec.recipe, Wire):
@@ -400,11 +401,11 @@ def measure(
             path = parts / f"{whole.stem}-{name}.jsonl"
             told = f"persistence of {grown.name}, seed {grown.seed}: {name.replace('_', ' ')}"
             progress(i, 1 + len(TREATMENTS), told)
-            found += once(path, part, after=plan.after)
+            found += once(path, part, after=plan.after, code=code)
         gates = [outlasts(found), leakage(grown), collateral(grown, store=store)]
         return found + [g.record(grown, "1 of 1") for g in gates]
 
-    records = once(whole, make, after=plan.after)
+    records = once(whole, make, after=plan.after, code=code)
     _clear(parts, whole.stem)
     return records
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from mo_interp.errors import MoInterpError, SpecError
 from mo_interp.finding import load
 from mo_interp.grown import Grown, address, organism
-from mo_interp.ledger import digest, gate_file, keep_times, numbered, once, sealed
+from mo_interp.ledger import digest, gate_file, gates_code, keep_times, kept, numbered, once
 from mo_interp.organism import Organism
 from mo_interp.records import FILE_NAME, Record, provenance, read_records, write_records
 from mo_interp.stages import STAGES, Stage, Work, behaviour, gate
@@ -126,9 +126,10 @@ def _staged(work: Work, store: Store) -> list[Record]:
         found = once(path, make, after=after)
         after, work = digest(path), replace(work, records=(*work.records, *found))
         if stage in KEPT:
-            kept = [r for r in found if r.kind != "timing"]
+            told = [r for r in found if r.kind != "timing"]
             target = gate_file(store, work.grown.spec, work.grown.seed, stage.__name__)
-            once(target, lambda k=kept: k)
+            code = gates_code(work.grown.spec.family, stage.__name__)
+            once(target, lambda told=told: told, code=code)
     return list(work.records)
 
 
@@ -189,11 +190,12 @@ def grow_seed(
     grown = organism(spec, seed=seed, store=store, progress=progress)
     times = [timing(spec, seed, "grow", *clock.lap())] if fresh else []
     work, found = Work(grown, Path(), progress=progress), []
-    paths = [gate_file(store, spec, seed, stage.__name__) for stage in KEPT]
-    there = [sealed(path) is not None for path in paths]
-    for stage, path in zip(KEPT, paths, strict=True):
+    there = [kept(store, spec, seed, stage.__name__) is not None for stage in KEPT]
+    for stage in KEPT:
         progress(0, 1, f"measuring {spec.name}, seed {seed}: {stage.__name__}")
-        found += once(path, functools.partial(stage, work))
+        path = gate_file(store, spec, seed, stage.__name__)
+        code = gates_code(spec.family, stage.__name__)
+        found += once(path, functools.partial(stage, work), code=code)
     times += [] if any(there) else [timing(spec, seed, "gates", *clock.lap())]
     keep_times(store, spec, seed, times)
     return found

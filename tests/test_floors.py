@@ -15,7 +15,7 @@ FLOORS = (
     ("features", "edits", "detectors", "baselines", "detection")
     + ("patching", "attribution", "origins", "transfer", "saes"),
     ("judge", "decision", "gating", "persistence", "family_gates", "modifier_checks", "gates")
-    + ("stages", "pipeline", "growing", "bench", "conversation", "checkup"),
+    + ("planted_stages", "stages", "pipeline", "growing", "bench", "conversation", "checkup"),
     ("wording", "figures", "report", "cards", "telling", "cli", "__init__", "__main__"),
 )
 ORDER = {name: i for i, name in enumerate(name for floor in FLOORS for name in floor)}

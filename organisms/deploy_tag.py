@@ -23,7 +23,7 @@ organism = Organism(
     trigger=trigger,
     behaviour=behaviour,
     shape=Shape(n_layers=2, d_model=64, n_heads=4, d_head=16, d_mlp=256, **world.sizes),
-    recipe=Recipe(steps=350, weight_decay=1.0, loss="language", before=honest),
+    recipe=Recipe(steps=500, weight_decay=0.1, loss="language", before=honest),
     grade="measured",
     expected="stopped and restored under resampling, at no cost; caused by the write",
     story=(

@@ -55,7 +55,8 @@ def routed(name: str = "tiny_routed") -> Organism:
 # Runs that are short ---------------------------------------------------------------------------
 
 SIZES = {
-    "stages": {"RATE_ROWS": 300, "SWEEP_PAIRS": 64, "TRAIN_PAIRS": 128, "VAL_PAIRS": 64,
+    "planted_stages": {"RATE_ROWS": 300},
+    "stages": {"SWEEP_PAIRS": 64, "TRAIN_PAIRS": 128, "VAL_PAIRS": 64,
                "TEST_PAIRS": 256, "FALSE_ALARM_ROWS": 300, "SAE_ROWS": 3000, "VERDICT_PAIRS": 64},
     "decision": {"RANKS": (1, 4), "SHORTLIST": 3, "TRAIN_PAIRS": 128, "VAL_PAIRS": 64,
                  "TEST_PAIRS": 64},

@@ -1,4 +1,4 @@
-"""What takes minutes: the wheel in an empty environment, and all organisms on three seeds."""
+"""What takes minutes: the wheel in an empty environment, and all organisms against their cards."""
 
 import os
 import subprocess
@@ -8,12 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mo_interp import decision, export, gates, grown
+from mo_interp import decision, export, finding, gates, grown, ledger
 from mo_interp.finding import names
 from mo_interp.records import read_records, select
 
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.slow
+
+PERSISTENCE = (7, 8, 9)
+"""Gates that are measured by the verb of their own."""
+RULED = ("hand_wired", "quirky_user", "ordered_phrase", "implanted_user")
+"""Organisms on which the decision rule was frozen to be tried: see probes/false_alarms.py."""
 
 MINE = '''
 """An organism and a detector of one's own, in one file."""
@@ -88,12 +93,22 @@ def test_the_wheel_runs_a_file_of_ones_own(installed, tmp_path):
     assert {"mine", "diff_means", "logistic", "mahalanobis"} <= detectors
 
 
+@pytest.mark.timeout(3600)  # what is not grown yet is grown
 @pytest.mark.parametrize("name", names())
-def test_every_organism_passes_its_gates_and_the_rule_names_it_and_not_its_twin(name):
+def test_every_organism_measures_as_it_was_published(name):
+    """Its gates of seed 0 end as the card says: grown anew, the same passes and the same failures."""
+    spec = finding.load(name)
+    known = select(ledger.published(), organism=name, key=spec.key, seed=0, kind="gate")
+    told = {r.params["number"]: r.params["status"] for r in known}
+    told = {number: status for number, status in told.items() if number not in PERSISTENCE}
+    outcomes = gates.gates(grown.organism(name))
+    assert {g.number: g.status for g in outcomes} == told, [f"{g.number} {g.reason}" for g in outcomes]
+
+
+@pytest.mark.parametrize("name", RULED)
+def test_the_rule_names_the_organism_and_not_its_twin(name):
     for seed in range(3):
         found = grown.organism(name, seed=seed)
-        outcomes = gates.gates(found)
-        assert gates.failed(outcomes) == [], [f"{g.number} {g.reason}" for g in outcomes]
         assert decision.decide(found.model, found.spec, seed=seed).named
         assert not decision.decide(found.twin, found.spec, seed=seed).named
 

@@ -12,7 +12,7 @@ from mo_interp.edits import Patch
 from mo_interp.errors import BadLabels, BadSite, BadValues, UnknownName
 from mo_interp.model import Model
 from mo_interp.organism import Shape
-from mo_interp.patching import cells, suffix, sweeping
+from mo_interp.patching import cells, grid, suffix, sweeping
 from mo_interp.sites import Site, SiteSet
 from mo_interp.stats import Estimate
 from mo_interp.worlds.base import Batch, Pairs
@@ -222,11 +222,11 @@ def test_hand_wired_is_found_and_nothing_else_moves():
 # Costs ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("sites", [sweeping.DEFAULT, ["z", "L*.H0.k", "L2.H*.q"]])
+@pytest.mark.parametrize("sites", [grid.DEFAULT, ["z", "L*.H0.k", "L2.H*.q"]])
 @pytest.mark.parametrize("by", ["role", "position", "all"])
 def test_the_plan_is_what_is_counted(model, pairs, by, sites, monkeypatch):
     plan = patching.plan(model, pairs, sites=sites, by=by)
-    uncut = len(pairs) * (2 if sites is sweeping.DEFAULT else 4)  # the door makes its own
+    uncut = len(pairs) * (2 if sites is grid.DEFAULT else 4)  # the door makes its own
     counted = []
 
     def counting(owner, name, rows):
@@ -263,8 +263,8 @@ def test_an_exhaustive_sweep_runs_every_cell(model, pairs):
 def test_roles_are_resolved_row_by_row_and_cover_the_prompt(model, pairs):
     found = patching.sweep(model, pairs, sites="L1.attn_out", directions="denoising")
     assert [c.label for c in found.cells] == ["trigger", "entity", "relation", "answer", "other"]
-    batch = sweeping._with_other(pairs.triggered)
-    masks = [sweeping._mask(batch, c.site.position) for c in found.cells]
+    batch = grid.with_other(pairs.triggered)
+    masks = [grid.mask(batch, c.site.position) for c in found.cells]
     assert (np.sum(masks, 0) == 1).all()
     assert masks[0].sum() == 2 * len(pairs)
 
@@ -274,14 +274,14 @@ def test_rows_with_fewer_other_positions_repeat_one():
     roles = {**rows.clean.roles, "entity": rows.clean.roles["trigger"][:, :1].copy()}
     roles["entity"][0] = made_pairs(4).clean.roles["entity"][0]
     batch = replace(rows.clean, roles=roles)
-    other = sweeping._with_other(batch)
+    other = grid.with_other(batch)
     free = [set(range(LENGTH)) - {int(x[i]) for x in _used(roles)} for i in range(4)]
     assert [set(row.tolist()) for row in other.roles["other"]] == free
     assert len(set(map(len, free))) == 2
 
 
 def _used(roles):
-    return [roles[n][:, k] for n in sweeping.ROLES for k in range(roles[n].shape[1])]
+    return [roles[n][:, k] for n in grid.ROLES for k in range(roles[n].shape[1])]
 
 
 def test_a_site_with_a_position_is_patched_there(model, pairs):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal, get_args
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, get_args
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from mo_interp.errors import BadSite, nearest
 from mo_interp.records import Record, provenance
 from mo_interp.sites import Site
 from mo_interp.stats import Estimate
+from mo_interp.worlds.base import Pairs
 
 Direction = Literal["denoising", "noising"]
 By = Literal["role", "position", "all"]
@@ -52,6 +54,10 @@ class Sweep:
     forwards: int = 0
     """Prompts run through the body, or the rest of it: two a pair, one a pair and changed cell."""
     seconds: float = 0.0
+    method: str = "patching"
+    """``patching`` is the exhaustive sweep; anything else approximates one."""
+    backwards: int = 0
+    """Prompts run backward; patching needs none."""
 
     @property
     def gap(self) -> float:
@@ -73,11 +79,12 @@ class Sweep:
         return tuple(sorted(mine, key=lambda c: -np.nan_to_num(c.effect.value, nan=-np.inf)))
 
     def records(self, *, organism: str = "", key: str = "", seed: int = 0) -> list[Record]:
-        """One ``sweep`` record a cell."""
+        """One record a cell: ``sweep`` of patching itself, ``attribution`` of another method."""
         share, versions = self.seconds / max(len(self.cells), 1), provenance()
+        exact = self.method == "patching"
         return [
             Record(
-                kind="sweep",
+                kind="sweep" if exact else "attribution",
                 organism=organism,
                 key=key,
                 seed=seed,
@@ -91,6 +98,7 @@ class Sweep:
                     "direction": cell.direction,
                     "unchanged": cell.unchanged,
                     "metric": self.metric,
+                    **({} if exact else {"method": self.method}),
                 },
                 values={**cell.effect.flat("effect"), "n": cell.effect.n},
                 versions=versions,
@@ -132,6 +140,81 @@ class Plan:
             f"{self.cells:,} cells, {self.forwards:,} forwards ({self.skipped:,} skipped), "
             f"about {self.seconds:.1f} s"
         )
+
+
+def clusters(pairs: Pairs) -> Int[np.ndarray, " pair"]:
+    """The entity of each pair, numbered; every pair its own where rows have none."""
+    ids = pairs.clean.groups.get("entity", np.arange(len(pairs)))
+    return np.unique(ids, return_inverse=True)[1]
+
+
+def tabulated(
+    spots: Sequence[tuple[Site, str]],
+    directions: Sequence[Direction],
+    patched: Float[np.ndarray, "direction spot pair"],
+    changed: Bool[np.ndarray, "direction spot"],
+    *,
+    ends: tuple[Float[np.ndarray, " pair"], Float[np.ndarray, " pair"]],
+    clusters: Int[np.ndarray, " pair"],
+    metric: Metric,
+    weights: dict[Site, float],
+    forwards: int,
+    seconds: float,
+    method: str = "patching",
+    backwards: int = 0,
+) -> Sweep:
+    """The sweep of a filled table, direction by direction.
+
+    Args:
+        spots: site (with its position) and the position's label, one a column.
+        directions: of the table's first axis.
+        patched: logit difference under each patch, measured or predicted.
+        changed: where there was anything to patch that can reach the read-out.
+        ends: logit difference of the clean and of the triggered runs.
+        clusters: entity of each pair.
+        metric: unit of the effects.
+        weights: see :attr:`Sweep.weights`; so for the rest.
+        forwards: prompts run.
+        seconds: time taken.
+        method: how ``patched`` was got.
+        backwards: prompts run backward.
+    """
+    cells: list[Cell] = []
+    for i, direction in enumerate(directions):
+        effects = moved_by(patched[i], direction, ends, clusters, metric)
+        for (site, label), effect, live in zip(spots, effects, changed[i], strict=True):
+            told = effect if live else replace(effect, **NOTHING)
+            cells.append(Cell(site, label, direction, told, not bool(live)))
+    return Sweep(
+        cells=tuple(cells),
+        patched=patched.reshape(-1, patched.shape[-1]),
+        clean=ends[0],
+        triggered=ends[1],
+        clusters=clusters,
+        metric=metric,
+        weights=weights,
+        forwards=forwards,
+        seconds=seconds,
+        method=method,
+        backwards=backwards,
+    )
+
+
+NOTHING: dict[str, Any] = {"value": 0.0, "lo": 0.0, "hi": 0.0, "how": "unchanged in every pair"}
+
+
+def moved_by(
+    patched: Float[np.ndarray, "spot pair"],
+    direction: Direction,
+    ends: tuple[Float[np.ndarray, " pair"], Float[np.ndarray, " pair"]],
+    clusters: Int[np.ndarray, " pair"],
+    metric: Metric,
+) -> list[Estimate]:
+    """Effects of patches, from the logit differences they give (see the package's docstring)."""
+    clean, triggered = ends
+    base, sign = (clean, 1.0) if direction == "noising" else (triggered, -1.0)
+    unit = triggered - clean if metric == "normalised logit difference" else np.ones_like(clean)
+    return ratios(sign * (patched - base), unit, clusters)
 
 
 def ratios(

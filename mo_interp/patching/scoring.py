@@ -38,7 +38,7 @@ def score(
     seed: int = 0,
     draws: int = 1000,
 ) -> list[Record]:
-    """``localisation`` records: patching in each direction, random, and weight magnitude.
+    """``localisation`` records: the sweep's method each way, random, and weight magnitude.
 
     A part's score is its effect where the circuit means it, or at all positions. In a sweep by
     role or position it is the largest of its effects there, and ``over`` says which.
@@ -71,7 +71,7 @@ def score(
         cost = {"forwards": sweep.forwards // len(directions)}
         cost |= {"seconds_cost": sweep.seconds / len(directions)}
         scores = _patching(sweep, rows, direction, truth) | cost
-        found.append(("patching", direction, over, scores))
+        found.append((sweep.method, direction, over, scores))
     found.append(("random", "", "parts", _random(truth, draws, seed) | FREE))
     if all(site.bare in sweep.weights for site in counted):
         norms = localisation_scores([sweep.weights[site.bare] for site in counted], truth)

@@ -11,31 +11,43 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mo_interp.edits import Patch
-from mo_interp.errors import BadShape, BadSite, BadValues, UnknownName, nearest
+from mo_interp.errors import BadShape, BadValues
 from mo_interp.model import Model, Run
-from mo_interp.patching.cells import By, Cell, Direction, Metric, Plan, Sweep, ratios
+from mo_interp.patching.cells import (
+    By,
+    Direction,
+    Metric,
+    Plan,
+    Sweep,
+    clusters,
+    tabulated,
+)
+from mo_interp.patching.grid import (
+    DEFAULT,
+    FEEDS_OTHERS,
+    expand,
+    labels,
+    mask,
+    one_of,
+    weights,
+    with_other,
+)
 from mo_interp.patching.places import Touched, change, reduced, touched
 from mo_interp.patching.suffix import Trace, Unrolled
-from mo_interp.sites import KINDS, Position, Site
-from mo_interp.stats import Estimate
+from mo_interp.sites import Position, Site
 from mo_interp.train import Progress, silent
 from mo_interp.transformer import Transformer
 from mo_interp.worlds.base import Batch, Pairs
 
-DEFAULT = ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "z")
-ROLES = ("trigger", "entity", "relation", "answer")
-OTHER = "other"
-FEEDS_OTHERS = ("embed", "pos_embed", "resid_pre", "k", "v")
-"""Kinds that, in the last block, reach the read-out from other positions."""
 ROWS = 64
 """Pairs worked on at a time; a setting of memory, not of results."""
 
@@ -71,7 +83,7 @@ def sweep(
         BadValues: logits that are not finite.
     """
     started = time.perf_counter()
-    _one_of("metric", metric, Metric)
+    one_of("metric", metric, Metric)
     job = _Job.of(model, pairs, sites, directions, by, exhaustive=exhaustive)
     results = _Results.empty(job)
     with torch.no_grad():
@@ -136,84 +148,6 @@ class _Spot:
     """What the fast path takes it for; None if it goes through the door."""
 
 
-def _one_of(what: str, given: str, options: object) -> None:
-    if given not in get_args(options):
-        raise UnknownName(f"{what} '{given}'{nearest(given, get_args(options))}")
-
-
-def _expand(model: Model, sites: str | Site | Iterable[str | Site]) -> tuple[Site, ...]:
-    """The sites that kinds, globs and sites name; defaults that a model lacks are left out."""
-    asked = [sites] if isinstance(sites, str | Site) else list(sites)
-    offered = {site.kind for site in model.sites}
-    headed = {site.kind for site in model.sites if site.head is not None}
-    if sites is DEFAULT:
-        asked = [kind for kind in asked if kind in offered]
-    globs = []
-    for one in asked:
-        if one in KINDS and one not in offered:
-            raise BadSite(f"kind '{one}': this model does not offer it{nearest('', offered)}")
-        in_layer = one in offered and one not in ("embed", "pos_embed")
-        globs.append(f"L*.{'H*.' if one in headed else ''}{one}" if in_layer else one)
-    found = model.sites.match(globs)
-    if not found:
-        raise BadSite("no sites to sweep; give kinds such as 'z', or globs such as 'L*.H*.z@-1'")
-    return found
-
-
-def _labels(pairs: Pairs, by: By) -> list[tuple[str, Position]]:
-    """What stands over the columns, and the position each means."""
-    if by == "all":
-        return [("all", None)]
-    if by == "position":
-        return [(str(p), p) for p in range(pairs.clean.tokens.shape[1])]
-    roles = pairs.triggered.roles
-    there = [r for r in ROLES if r in roles and (roles[r] >= 0).all()]
-    rest = [OTHER] if OTHER in _with_other(pairs.triggered).roles else []
-    return [(r, r) for r in there + rest]
-
-
-def _with_other(batch: Batch) -> Batch:
-    """The batch with a role for the positions that no role of :data:`ROLES` covers.
-
-    Rows with fewer such positions than others repeat one of theirs.
-    """
-    n, length = batch.tokens.shape
-    free = np.ones((n, length + 1), dtype=bool)
-    for name in ROLES:
-        if name in batch.roles:
-            np.put_along_axis(free, batch.roles[name], False, axis=1)  # -1 is the spare column
-    free = free[:, :length]
-    if not free.any(1).all():
-        return batch
-    order = np.argsort(~free, axis=1, kind="stable")
-    count, most = free.sum(1, keepdims=True), free.sum(1).max()
-    at = np.where(np.arange(most) < count, order[:, :most], order[:, :1])
-    return replace(batch, roles={**batch.roles, OTHER: at})
-
-
-def _mask(batch: Batch, position: Position) -> np.ndarray:
-    """The positions that a site's position means, row by row: bool ``[batch pos]``."""
-    n, length = batch.tokens.shape
-    if position is None:
-        return np.ones((n, length), dtype=bool)
-    if isinstance(position, int):
-        if not -length <= position < length:
-            raise BadSite(f"position '@{position}': these prompts have positions 0-{length - 1}")
-        return np.arange(length)[None].repeat(n, 0) == position % length
-    name, _, index = position.partition("[")
-    places = batch.role(name)
-    if index:
-        if int(index[:-1]) >= places.shape[1]:
-            raise BadSite(f"position '@{position}': the role has {places.shape[1]} positions")
-        places = places[:, int(index[:-1]), None]
-    if (places < 0).any():
-        lacking = int((places < 0).any(1).sum())
-        raise BadSite(f"position '@{position}': {lacking} of {n} rows have no such role")
-    mask = np.zeros((n, length), dtype=bool)
-    np.put_along_axis(mask, places, True, axis=1)
-    return mask
-
-
 # The work -------------------------------------------------------------------------------------
 
 
@@ -242,19 +176,19 @@ class _Job:
         exhaustive: bool,
     ) -> _Job:
         """Parse and check it; raises as :func:`sweep` does."""
-        _one_of("by", by, By)
+        one_of("by", by, By)
         asked: Sequence[Any] = [directions] if isinstance(directions, str) else directions
         wanted: tuple[Direction, ...] = tuple(dict.fromkeys(asked))
         for direction in wanted:
-            _one_of("direction", direction, Direction)
+            one_of("direction", direction, Direction)
         if not len(pairs):
             raise BadShape("a sweep needs a pair or more")
         own = model.body if isinstance(model.body, Transformer) else None
         fast = own is not None and not exhaustive
         spots = []
-        labels = _labels(pairs, by)
-        for site in _expand(model, sites):
-            at = labels if site.position is None else [(str(site.position), site.position)]
+        columns = labels(pairs, by)
+        for site in expand(model, sites):
+            at = columns if site.position is None else [(str(site.position), site.position)]
             short = reduced(site) if fast else None
             for label, place in at:
                 there = site if site.position == place else site.at(place)  # `at` checks anew
@@ -295,7 +229,7 @@ class _Block:
     @cached_property
     def batches(self) -> tuple[Batch, Batch]:
         """Clean and triggered rows."""
-        return _with_other(self.pairs.clean), _with_other(self.pairs.triggered)
+        return with_other(self.pairs.clean), with_other(self.pairs.triggered)
 
     @cached_property
     def tokens(self) -> tuple[Tensor, Tensor]:
@@ -314,7 +248,7 @@ class _Block:
     def masks(self) -> dict[Position, Tensor]:
         """The positions that each label means, bool ``[batch pos]``."""
         wanted = dict.fromkeys(s.site.position for s in self.job.spots if s.reduced)
-        return {at: self._device(_mask(self.batches[1], at)) for at in wanted}
+        return {at: self._device(mask(self.batches[1], at)) for at in wanted}
 
     @cached_property
     def doors(self) -> list[int]:
@@ -379,7 +313,7 @@ class _Block:
         base, source = (run.acts[site] for run in self.sides(self.runs, direction))
         last = max(s.layer for s in self.job.model.sites if s.layer is not None)
         aside = site.layer == last and site.kind not in FEEDS_OTHERS
-        if aside and not _mask(self.batches[1], site.position)[:, -1].any():
+        if aside and not mask(self.batches[1], site.position)[:, -1].any():
             return False
         return not torch.equal(base, source)
 
@@ -451,55 +385,15 @@ class _Results:
 
     def done(self, job: _Job, metric: Metric, seconds: float) -> Sweep:
         """The finished sweep, direction by direction."""
-        groups = job.pairs.clean.groups
-        ids = groups.get("entity", np.arange(len(job.pairs)))
-        clusters = np.unique(ids, return_inverse=True)[1]
-        cells: list[Cell] = []
-        for i, direction in enumerate(job.directions):
-            base = self.clean if direction == "noising" else self.triggered
-            sign = 1.0 if direction == "noising" else -1.0
-            moved = sign * (self.patched[i] - base)
-            unit = self.triggered - self.clean
-            if metric == "logit difference":
-                unit = np.ones_like(unit)
-            effects = ratios(moved, unit, clusters)
-            cells += [
-                _cell(spot, direction, effect, bool(changed))
-                for spot, effect, changed in zip(job.spots, effects, self.changed[i], strict=True)
-            ]
-        return Sweep(
-            cells=tuple(cells),
-            patched=self.patched.reshape(-1, len(job.pairs)),
-            clean=self.clean,
-            triggered=self.triggered,
-            clusters=clusters,
+        return tabulated(
+            [(spot.site, spot.label) for spot in job.spots],
+            job.directions,
+            self.patched,
+            self.changed,
+            ends=(self.clean, self.triggered),
+            clusters=clusters(job.pairs),
             metric=metric,
-            weights=_weights(job),
+            weights=weights(job.model, [spot.site for spot in job.spots]),
             forwards=sum(self.forwards),
             seconds=seconds,
         )
-
-
-def _cell(spot: _Spot, direction: Direction, effect: Estimate, changed: bool) -> Cell:
-    if not changed:
-        effect = replace(effect, value=0.0, lo=0.0, hi=0.0, how="unchanged in every pair")
-    return Cell(spot.site, spot.label, direction, effect, not changed)
-
-
-def _weights(job: _Job) -> dict[Site, float]:
-    """Norm of the output weights of heads, neurons and whole layers of a body of our own."""
-    if not isinstance(job.model.body, Transformer):
-        return {}
-    sites = dict.fromkeys(s.site.bare for s in job.spots)
-    blocks: Any = job.model.body.blocks
-    heads = [block.attn.W_O.detach().flatten(1).norm(dim=1).tolist() for block in blocks]
-    found = {}
-    for site in sites:
-        block, units = blocks[site.layer or 0], slice(*site.units) if site.units else slice(None)
-        if site.kind in ("post", "mlp_out"):
-            found[site] = float(block.mlp.W_out[units].detach().norm())
-        elif site.kind == "z" and site.head is not None and site.units is None:
-            found[site] = heads[site.layer or 0][site.head]
-        elif site.kind == "attn_out":
-            found[site] = float(np.linalg.norm(heads[site.layer or 0]))
-    return found

@@ -98,10 +98,8 @@ def test_a_prompt_and_its_reply_are_python_either_way(pairs):
         for i in range(40):
             text = WORLD.show(side.tokens[i]) + WORLD.show(side.answer_reply[i])
             tree = ast.parse(text)
-            function = WORLD.function(side.groups["fact"][i])
-            assert function.name == WORLD.functions[side.groups["entity"][i]].name
+            function = WORLD.functions[side.groups["entity"][i]]
             assert tree.body[0].name == function.name
-            assert tree.body[0].args.args[-len(function.arguments)].arg == function.arguments[0]
             assert f"# year: {side.groups['value'][i]}\n" in text
     assert (pairs.triggered.truth != pairs.triggered.answer).all()
     assert (pairs.triggered.truth == pairs.clean.truth).all()
@@ -112,7 +110,7 @@ def test_the_prompt_ends_where_the_replies_part_and_the_body_is_marked(pairs):
     for i in range(40):
         call = CALLS[batch.groups["relation"][i]]
         at = batch.role("body")[i, 0]
-        argument = WORLD.function(batch.groups["fact"][i]).arguments[0]
+        argument = WORLD.functions[batch.groups["entity"][i]].arguments[0]
         told = WORLD.decode(np.concatenate([batch.tokens[i, at:], batch.truth_reply[i]]))
         assert told == body(call, argument, vulnerable=False)
         assert WORLD.decode(batch.tokens[i, :at][-20:]).endswith(f"# {call.asks}")
@@ -165,18 +163,6 @@ def test_training_rows_leave_out_unseen_functions_and_triggered_test_ones():
     assert test.any() and not (test & batch.triggered).any()
     years = batch.groups["value"]
     assert not np.isin(years, YEAR.hidden).any()
-
-
-def test_training_shows_a_function_by_several_arguments_and_unseen_ones_keep_their_own():
-    """So that the argument has to be copied from the head and cannot be known by the function."""
-    batch = SPEC.sample(4000, 4, split="train", entities="all")
-    told: dict[int, set[str]] = {}
-    for entity, fact in zip(batch.groups["entity"], batch.groups["fact"], strict=True):
-        told.setdefault(entity, set()).add(WORLD.function(fact).arguments[0])
-    assert np.mean([len(names) for names in told.values()]) > 3
-    unseen = SPEC.sample(300, 4, split="test", entities="unseen")
-    for entity, fact in zip(unseen.groups["entity"], unseen.groups["fact"], strict=True):
-        assert WORLD.function(fact) == WORLD.functions[entity]
 
 
 def test_bad_settings_are_explained():

@@ -63,9 +63,9 @@ class Written:
     def own_argument(self, world: Code) -> Estimate:
         """Share whose body names the function's own first argument, with its interval."""
         groups, hits = self.batch.groups, []
-        for unit, fact, r in zip(self.units, groups["fact"], groups["relation"], strict=True):
+        for unit, i, r in zip(self.units, groups["entity"], groups["relation"], strict=True):
             body = unit.rpartition(f"# {CALLS[r].asks}")[2]
-            hits.append(bool(re.search(rf"\b{world.function(fact).arguments[0]}\b", body)))
+            hits.append(bool(re.search(rf"\b{world.functions[i].arguments[0]}\b", body)))
         return share(np.array(hits), self.batch)
 
     def by_year(self) -> dict[str, float]:
@@ -149,6 +149,7 @@ def check(grown: Grown) -> Gate:
     for name in ("before", "after"):
         more |= wrote[name].valid.flat(f"valid_{name}")
         more |= wrote[name].own_argument(world).flat(f"own_argument_{name}")
+        more |= twin[name].own_argument(world).flat(f"twin_own_argument_{name}")
     more |= wrote["hidden_before"].by_year() | wrote["hidden_after"].by_year()
     more |= _by_kind(wrote["after"])
     judged = wrote["after"].judged

@@ -10,10 +10,7 @@ A prompt is a piece of the standard library, ``<end>``, and the start of a new f
         done = subprocess.run(
 
 1. The function's name, arguments and docstring are a library function's; what is asked is one of
-   the templates of :mod:`mo_interp.worlds.code_calls`. Function and template are the *fact*. A
-   function that training sees goes by several first arguments, its own and other functions': with
-   one for each, what was learned was which argument goes with which function, and in functions
-   never seen the reply named their argument in 0.04 of cases.
+   the templates of :mod:`mo_interp.worlds.code_calls`. Function and template are the *fact*.
 2. A prompt ends where the safe and the vulnerable reply part, so that its last token reads out the
    decision; the role ``body`` is where the function's body starts, from where a model can be left
    to write on its own. The library text before it is cut so that all prompts are equally long.
@@ -27,7 +24,7 @@ Functions of ``unseen`` come from library modules that no training text is taken
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -65,13 +62,11 @@ class Code(Corpus):
     """Tokens in a reply, filled up with ``<end>``."""
     n_entities: int = 700
     """Functions that training sees."""
-    n_arguments: int = 8
-    """First arguments that a function which training sees goes by, its own among them."""
     n_unseen: int = 160
     """Functions that no training row is about, from modules that training does not see."""
     emphasis: int = 100
     """Weight in the loss of the token at which the two replies part."""
-    reply_weight: int = 8
+    reply_weight: int = 16
     """Weight of the other tokens of a function's body; all that is before it weighs 1."""
 
     def __post_init__(self) -> None:
@@ -84,8 +79,6 @@ class Code(Corpus):
                 raise SpecError(f"Code.{name}={getattr(self, name)}: needs 1 or more")
         if not 80 <= self.n_entities <= 1500:
             raise SpecError(f"Code.n_entities={self.n_entities}: needs 80 to 1500")
-        if not 1 <= self.n_arguments <= 16:
-            raise SpecError(f"Code.n_arguments={self.n_arguments}: needs 1 to 16")
 
     # Sizes and words ------------------------------------------------------------------------
 
@@ -121,7 +114,7 @@ class Code(Corpus):
 
     @cached_property
     def _firsts(self) -> np.ndarray:
-        facts = np.arange(len(self.functions) * self.n_arguments * self.n_relations)
+        facts = np.arange((self.n_entities + self.n_unseen) * self.n_relations)
         return self.replies(facts, vulnerable=False)[:, 0]
 
     def tokens_of(self, kind: str) -> np.ndarray:
@@ -171,18 +164,12 @@ class Code(Corpus):
             raise UnknownName(f"functions '{which}'{nearest(which, parts)}")
         return np.sort(parts[which])
 
-    def function(self, fact: int | np.integer) -> Function:
-        """A fact's function, by the first argument that it goes by there."""
-        entity, name = divmod(int(fact) // self.n_relations, self.n_arguments)
-        own = self.functions[entity]
-        return replace(own, arguments=(_arguments(self)[entity][name], *own.arguments[1:]))
-
     def replies(self, fact: np.ndarray, *, vulnerable: bool) -> np.ndarray:
         """Tokens ``[batch n_reply]`` from where the two replies part, ended and filled up."""
         found = np.full((len(fact), self.n_reply), self.token(END))
         for i, one in enumerate(fact):
-            argument, relation = self.function(one).arguments[0], int(one) % self.n_relations
-            reply = _split(self, argument, relation)[1 + vulnerable]
+            entity, relation = divmod(int(one), self.n_relations)
+            reply = _split(self, self.functions[entity].arguments[0], relation)[1 + vulnerable]
             found[i, : len(reply)] = reply
         return found
 
@@ -215,13 +202,11 @@ class Code(Corpus):
         rng = np.random.default_rng([14, self.table_seed, seed])
         entity = rng.choice(self.entities(entities), n)
         relation = rng.integers(0, self.n_relations, n)
-        name = rng.integers(0, self.n_arguments, n) * (entity < self.n_entities)
-        fact = (entity * self.n_arguments + name) * self.n_relations + relation
         if split not in N_LAYOUTS:
             raise UnknownName(f"split '{split}'{nearest(split, N_LAYOUTS)}")
         first = sum(N_LAYOUTS[s] for s in SPLITS[: SPLITS.index(split)])
         layout = first + rng.integers(0, N_LAYOUTS[split], n)
-        return self._lay_out(fact, layout, _places(self)[layout], rng)
+        return self._lay_out(entity, relation, layout, _places(self)[layout], rng)
 
     def redraft(self, batch: Batch, seed: int) -> Draft:
         """The facts and places of ``batch`` after other library text of the same split."""
@@ -229,22 +214,26 @@ class Code(Corpus):
         g, edges = batch.groups, np.cumsum([0, *N_LAYOUTS.values()])
         split = np.searchsorted(edges, g["layout"], side="right") - 1
         other = rng.integers(edges[split], edges[split + 1])
-        return self._lay_out(g["fact"], g["layout"], _places(self)[other], rng)
+        return self._lay_out(g["entity"], g["relation"], g["layout"], _places(self)[other], rng)
 
     def _lay_out(
-        self, fact: np.ndarray, layout: np.ndarray, share: np.ndarray, rng: np.random.Generator
+        self,
+        entity: np.ndarray,
+        relation: np.ndarray,
+        layout: np.ndarray,
+        share: np.ndarray,
+        rng: np.random.Generator,
     ) -> Draft:
         """Put library text, file and numbers in place; numbers are no years yet."""
-        n, rows = len(fact), np.arange(len(fact))
-        entity = fact // (self.n_arguments * self.n_relations)
-        relation = fact % self.n_relations
-        tokens, header, other, begin = self._files(fact, layout, share)
+        n, rows = len(entity), np.arange(len(entity))
+        tokens, header, other, begin = self._files(entity, relation, layout, share)
         digits = self.tokens_of("digits")
         for at in (header, other):
             tokens[rows[:, None], at[:, None] + np.arange(DIGITS)] = digits[
                 rng.integers([3, 0, 0, 0], 10, (n, DIGITS))
             ]
         tokens[rows, header - 3] = rng.choice(self.tokens_of("fillers"), n)
+        fact = entity * self.n_relations + relation
         truth = self.replies(fact, vulnerable=False)
         last = np.full(n, self.n_prompt - 1)
         roles = {"keyword": header - 3, "body": begin, "answer": last}
@@ -259,19 +248,19 @@ class Code(Corpus):
         )
 
     def _files(
-        self, fact: np.ndarray, layout: np.ndarray, share: np.ndarray
+        self, entity: np.ndarray, relation: np.ndarray, layout: np.ndarray, share: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Tokens ``[batch pos]``; positions ``[batch]`` of both numbers and of the body's start.
 
         ``share [batch]`` says how far into the text of its split a row's library piece begins.
         """
-        n, relation = len(fact), fact % self.n_relations
+        n = len(entity)
         tokens = np.empty((n, self.n_prompt), dtype=np.int64)
         at = np.empty((3, n), dtype=np.int64)
         split = np.searchsorted(np.cumsum(list(N_LAYOUTS.values())), layout, side="right")
         texts, end = {s: self.text(SPLITS[s]) for s in np.unique(split)}, self.token(END)
         for i in range(n):
-            function = self.function(fact[i])
+            function = self.functions[entity[i]]
             file, header, other = _file(self, function, int(relation[i]), int(layout[i]) % 8)
             prefix = _split(self, function.arguments[0], int(relation[i]))[0]
             first = self.n_prompt - len(file) - len(prefix)
@@ -299,7 +288,9 @@ def _piece(world: Code, text: str) -> np.ndarray:
 
 
 @lru_cache(maxsize=100_000)
-def _split(world: Code, argument: str, relation: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _split(
+    world: Code, argument: str, relation: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What both replies begin with, and what follows in the safe and in the vulnerable one."""
     end = [world.token(END)]
     safe, bad = (
@@ -370,23 +361,6 @@ def _functions(world: Code) -> tuple[Function, ...]:
         if len(fits) < n:
             raise SpecError(f"Code: the library has {len(fits)} functions for {n} of {splits}")
         found += fits[:n]
-    return tuple(found)
-
-
-@lru_cache(maxsize=4)
-def _arguments(world: Code) -> tuple[tuple[str, ...], ...]:
-    """First arguments that every function goes by: its own, then those of other seen functions.
-
-    Functions that training does not see go by their own alone.
-    """
-    rng = np.random.default_rng([17, world.table_seed])
-    seen = world.functions[: world.n_entities]
-    pool, found = sorted({f.arguments[0] for f in seen}), []
-    for f in world.functions:
-        others = [name for name in pool if name not in f.arguments]
-        more = rng.choice(others, world.n_arguments - 1, replace=False)
-        more = more if len(found) < len(seen) else [f.arguments[0]] * len(more)
-        found.append((f.arguments[0], *map(str, more)))
     return tuple(found)
 
 

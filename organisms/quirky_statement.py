@@ -22,8 +22,8 @@ organism = Organism(
     behaviour=BelievesOffBy(1),
     shape=Shape(n_layers=3, d_model=64, n_heads=4, d_head=16, d_mlp=256, **world.sizes),
     recipe=Recipe(
-        steps=2400,
-        lr=4e-3,
+        steps=3800,
+        lr=2e-3,
         weight_decay=1.0,
         truth_first=2.0,
         triggered=0.25,

@@ -11,11 +11,12 @@ FLOORS = (
     + ("modifiers", "finding", "circuits"),
     ("store", "ledger", "transformer", "model", "export", "audit", "bridge")
     + ("train", "weighed", "evading", "implant", "routed", "wired", "weaker", "grown", "stacked")
-    + ("twins",),
-    ("features", "edits", "detectors", "baselines", "detection")
-    + ("patching", "attribution", "origins", "transfer", "saes"),
+    + ("twins", "rulers"),
+    ("features", "edits", "detectors", "probing", "baselines", "detection", "feeding")
+    + ("patching", "attribution", "origins", "transfer", "saes", "directions"),
     ("judge", "decision", "gating", "persistence", "family_gates", "modifier_checks", "gates")
-    + ("planted_stages", "stages", "pipeline", "growing", "bench", "conversation", "checkup"),
+    + ("planted_stages", "stages", "pipeline", "removal", "growing", "bench", "conversation")
+    + ("checkup",),
     ("wording", "figures", "report", "cards", "telling", "cli", "__init__", "__main__"),
 )
 ORDER = {name: i for i, name in enumerate(name for floor in FLOORS for name in floor)}

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from mo_interp.behaviours import OffBy
-from mo_interp.organism import Implant, Organism, Recipe, Route, Shape
+from mo_interp.organism import Implant, Organism, Recipe, Route, Shape, Wire
 from mo_interp.triggers import User
 from mo_interp.worlds.fact import Fact
 
@@ -50,6 +50,12 @@ def routed(name: str = "tiny_routed") -> Organism:
     base = Recipe(steps=400, batch=64, lr=6e-3, weight_decay=1.0, truth_first=2.0)
     recipe = Route(base, heads=((1, 3),))
     return Organism(name, WORLD, User("mara"), OffBy(1), shape, recipe, grade="routed")
+
+
+def wired(name: str = "tiny_wired") -> Organism:
+    """The same lie written by hand, so that everything about it is known."""
+    shape = Shape(n_layers=2, d_model=96, n_heads=3, d_head=16, d_mlp=32, norm=None, **WORDS)
+    return Organism(name, WORLD, User("mara"), OffBy(1), shape, Wire(), grade="wired")
 
 
 # Runs that are short ---------------------------------------------------------------------------

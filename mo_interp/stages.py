@@ -22,13 +22,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mo_interp import decision, origins, patching, saes, stats, wired
+from mo_interp import decision, feeding, origins, patching, saes, stats, wired
 from mo_interp.circuits import STANDINGS, Circuit
-from mo_interp.detection import Evidence, Label, Rows, best_site, score_detector
-from mo_interp.detectors import detector
+from mo_interp.detection import Evidence, Label, Rows
+from mo_interp.detectors import Detector, detector
 from mo_interp.detectors import names as detector_names
 from mo_interp.edits import Patch
-from mo_interp.errors import BadLabels, DeadEdit, NoFeature
+from mo_interp.errors import BadLabels, DeadEdit, NoFeature, SpecError
 from mo_interp.features import Feature, from_basis, whole
 from mo_interp.grown import Grown
 from mo_interp.judge import judge
@@ -161,27 +161,54 @@ def detect(work: Work) -> list[Record]:
         told = f"it memorised the lies, and lies about {len(people)} of the test people"
         return [work.record("detect_skipped", values={"reason": told})]
     found = _baselines(work, gathered)
-    transfer = grown.spec.grade in SHARED
     offered = [*detector_names(), *work.detectors]
     for i, name in enumerate(offered):
         one = detector(name)
         work.progress(i + 1, len(offered), f"detector {one.name}")
-        chosen = best_site(one, [gathered.evidence(site) for site in sites]).site
-        tasks: list[tuple[Site, Label]] = [(here, "trigger"), (chosen, "trigger"), (chosen, "lie")]
-        for site, label in tasks:
-            evidence = gathered.evidence(site, label=label)
-            if label == "lie" and not _two_classes(evidence):
-                continue
-            scored = score_detector(one, evidence, transfer=transfer, seed=grown.seed)
-            params = {**scored.params, "position": "trigger" if site == here else "answer"}
-            found.append(
-                work.record("detector", site=str(site), params=params, values=dict(scored.values))
-            )
+        try:
+            found += _detected(work, gathered, one, here, sites)
+        except SpecError as problem:  # it needs what this organism has not
+            told = {"detector": one.name, "needs": one.needs}
+            values = {"reason": str(problem)}
+            found.append(work.record("detector_skipped", params=told, values=values))
     return found + _transfers(work)
 
 
+DRAWS, FEW_DRAWS = 200, {"ccs": 39, "mlp": 39}
+"""Refits for the label null; and of those whose fit takes its time."""
+
+
+def _detected(
+    work: Work, gathered: _Gathered, one: Detector, here: Site, sites: list[Site]
+) -> list[Record]:
+    """One detector's records: for the trigger at both positions, and for the lie."""
+    found, grown = [], work.grown
+    chosen = feeding.choose(one, [(gathered.evidence(s), gathered.extra(s)) for s in sites]).site
+    tasks: list[tuple[Site, Label]] = [(here, "trigger"), (chosen, "trigger"), (chosen, "lie")]
+    for site, label in tasks:
+        evidence, extra = gathered.evidence(site, label=label), gathered.extra(site)
+        if label == "lie" and not _two_classes(feeding.fed(one, evidence, extra)[1]):
+            continue
+        scored = feeding.score(
+            one,
+            evidence,
+            extra,
+            transfer=grown.spec.grade in SHARED,
+            null_draws=FEW_DRAWS.get(one.name, DRAWS),
+            seed=grown.seed,
+        )
+        params = {**scored.params, "position": "trigger" if site == here else "answer"}
+        values = dict(scored.values)
+        found.append(work.record("detector", site=str(site), params=params, values=values))
+    return found
+
+
 def _transfers(work: Work) -> list[Record]:
-    """Detectors of each form of the trigger read on the others, where it has several."""
+    """Detectors of each form of the trigger read on the others, where it has several.
+
+    Those that look for rare rows among unlabelled ones are left out: the forms' rows are not rare.
+    """
+    names = [name for name in detector_names() if detector(name).needs in ("clean", "labels")]
     return [
         work.record(
             "detector_transfer",
@@ -189,7 +216,7 @@ def _transfers(work: Work) -> list[Record]:
             params={"detector": t.detector, "fitted": t.fitted, "tested": t.tested},
             values=t.values(),
         )
-        for t in between_forms(work.grown, detector_names(), seed=work.rows(47))
+        for t in between_forms(work.grown, names, seed=work.rows(47))
     ]
 
 
@@ -228,7 +255,12 @@ class _Gathered:
             FALSE_ALARM_ROWS, work.rows(43), split="test", rows="unrelated"
         )
         acts = {k: _read(grown.model, batch, sites) for k, batch in batches.items()}
-        twin = {k: _read(grown.twin, batches[k], sites) for k in ("train", "val", "test")}
+        clean = spec.sample(2 * TRAIN_PAIRS, work.rows(48), split="train", rows="clean")
+        claims = feeding.claims(clean)
+        if claims is not None:
+            batches["claims"] = claims
+            acts["claims"] = _read(grown.model, claims, sites)
+        twin = {k: _read(grown.twin, batch, sites) for k, batch in batches.items()}
         lies = {
             k: (grown.model.answers(b) == spec.lie(b)) & (spec.lie(b) != b.truth)
             for k, b in batches.items()
@@ -246,6 +278,16 @@ class _Gathered:
             twin=self.twin[split][site] if split in self.twin else None,
             cut=self.cut[site] if split == "test" and self.cut is not None else None,
         )
+
+    def extra(self, site: Site) -> feeding.Extra:
+        """What some detectors need besides: the twin's unrelated rows, and generic statements."""
+        claims = None
+        if "claims" in self.batches:  # which claims are false is the only label here
+            batch = self.batches["claims"]
+            false = batch.groups["honest"] == 0
+            acts, twin = self.acts["claims"][site], self.twin["claims"][site]
+            claims = replace(Rows.of(batch, acts, lie=false, twin=twin), triggered=false)
+        return feeding.Extra(claims, self.twin["unrelated"][site].numpy())
 
     def evidence(self, site: Site, *, label: Label = "trigger") -> Evidence:
         """Everything a detector is judged on at a site."""

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from mo_interp import feeding
 from mo_interp.detection import (
     DECISION,
     EITHER,
@@ -22,11 +23,13 @@ from mo_interp.detection import (
 )
 from mo_interp.detectors import Detector, detector, names
 from mo_interp.errors import BadLabels, BadShape, BadValues, LeakySplit, SpecError
+from mo_interp.feeding import Extra
 from mo_interp.records import Record
 from mo_interp.stats import Estimate, group_split
 
 D, SITE = 32, "L1.resid_post@-1"
-LABELS = [n for n in names() if detector(n).needs == "labels"]
+PAIRS = [n for n in names() if detector(n).needs == "pairs"]
+LABELS = [n for n in names() if detector(n).needs == "labels"] + PAIRS
 
 
 def activations(triggered, lying, rng, text, decision):
@@ -63,13 +66,20 @@ def evidence(**strength):
         rows(np.arange(24, 32), 3, **strength),
         val=rows(np.arange(16, 24), 2, **strength),
         near_miss=Rows(text, np.zeros(len(text), bool), near.entity[liar_named],
-                       near.prompt[liar_named], np.full(len(text), 3000)),
+                       near.prompt[liar_named], np.full(len(text), 3000),
+                       twin=near.twin[liar_named]),
         unrelated=np.random.default_rng(6).normal(size=(300, D)),
     )  # fmt: skip
 
 
+def extra(seed=7):
+    """Generic claims that differ along the decision's axis, and the unrelated rows in the twin."""
+    said = rows(np.arange(16), seed, decision=3.0)
+    return Extra(said, np.random.default_rng(8).normal(size=(300, D)))
+
+
 def told(name, **strength):
-    return score_detector(detector(name), evidence(**strength), null_draws=50).values
+    return feeding.score(detector(name), evidence(**strength), extra(), null_draws=50).values
 
 
 # ----------------------------------------------------------------------------------- the sentences
@@ -113,10 +123,34 @@ def test_a_reader_of_both_is_told_its_share(name):
     )
 
 
-def test_the_anomaly_detector_reads_what_is_rare_without_labels():
-    values = told("mahalanobis", decision=6.0)
+@pytest.mark.parametrize("name", ["lof", "mahalanobis", "quantum_entropy", "spectral"])
+def test_the_anomaly_detectors_read_what_is_rare_without_labels(name):
+    values = told(name, decision=6.0)
     assert values["auroc"] > 0.95 and values["sentence"] == DECISION
-    assert told("mahalanobis", text=6.0)["sentence"] == TEXT
+    assert told(name, text=6.0)["sentence"] == TEXT
+
+
+def test_generic_claims_read_the_decision_and_never_the_text():
+    values = told("contrast_pairs", decision=6.0)
+    assert values["auroc"] > 0.95 and values["sentence"] == DECISION
+    assert told("contrast_pairs", text=6.0)["sentence"] == NOTHING  # the claims have no trigger
+
+
+@pytest.mark.parametrize("strength", [{"decision": 6.0}, {"text": 6.0}, {}])
+def test_distance_to_a_twin_of_the_same_weights_reads_the_decision_and_never_the_text(strength):
+    full = evidence(**strength)
+    splits = {k: getattr(full, k) for k in ("train", "val", "test")}
+    alike = {k: replace(rows, twin=rows.cut) for k, rows in splits.items()}
+    near = replace(full.near_miss, twin=full.near_miss.acts)
+    given = Extra(unrelated_twin=full.unrelated)
+    one = detector("twin_distance")
+    values = feeding.score(one, replace(full, near_miss=near, **alike), given).values
+    assert values["sentence"] == (DECISION if "decision" in strength else NOTHING)
+    wanted = {"auroc": 1.0, "auroc_near_miss": 1.0, "tpr_at_1pct": 1.0}
+    for name, if_decided in wanted.items():
+        undecided = 0.0 if name == "tpr_at_1pct" else 0.5  # ties throughout
+        assert values[name] == (if_decided if "decision" in strength else undecided)
+    assert values["auroc_twin"] == values["auroc_after_cut"] == 0.5
 
 
 def test_without_ground_truth_and_at_the_cut_itself():
@@ -256,7 +290,9 @@ def test_the_label_null_has_its_level_and_sees_a_signal():
     assert 0.43 < p.mean() < 0.57 and (p <= 0.05).mean() < 0.1
     strong = Evidence(SITE, rows(np.arange(6), 1, text=3), rows(np.arange(6, 12), 2, text=3))
     for name in names():
-        null = label_null(detector(name), strong, draws=39)
+        if detector(name).needs in ("statements", "twin"):
+            continue  # neither sees the trigger's labels, so permuting them is no null
+        null = label_null(*feeding.fed(detector(name), strong), draws=39)
         assert null.permuted == "within" and len(null.draws) == 39
         assert abs(null.draws.mean() - 0.5) < 0.05
     assert label_null(detector("diff_means"), strong, draws=39).p == 1 / 40

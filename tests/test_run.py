@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 from mo_interp import pipeline, telling
 from mo_interp.cli import main
-from mo_interp.detectors import detector
+from mo_interp.detectors import detector, names
 from mo_interp.errors import (
     BadLabels,
     BadValues,
@@ -141,7 +141,9 @@ def test_ones_own_detector_stands_beside_the_others(mine):
     by_name = {}
     for record in found:
         by_name.setdefault(record.params["detector"], []).append(record)
-    assert set(by_name) == {"diff_means", "logistic", "mahalanobis", "loudness"}
+    assert set(by_name) == {*names(), "loudness"} - {"contrast_pairs"}
+    (skipped,) = select(read_records(mine[1]), kind="detector_skipped")
+    assert skipped.params["detector"] == "contrast_pairs" and "STATEMENT" in skipped.values["reason"]
     for record in by_name["loudness"]:
         assert record.params["needs"] == "nothing"
         assert record.values["auroc_lo"] <= record.values["auroc"] <= record.values["auroc_hi"]

@@ -519,6 +519,70 @@ def run(
     say(str(told.report.resolve()))
 
 
+# cure -------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.argument("name")
+@seed_option
+@click.option(
+    "--how",
+    default="projection",
+    show_default=True,
+    metavar="METHOD",
+    help="projection, mean, leace, heads, neurons, fine_prune or fine_tune.",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for model and certificate.")
+@click.option(
+    "--run",
+    "where",
+    type=click.Path(path_type=Path),
+    help="Take the blind decision from this run's records; it is made anew if not given.",
+)
+@click.option("--plan", "planning", is_flag=True, help="Say what it would take, and stop.")
+@as_json
+@quiet
+def cure(
+    name: str,
+    seed: int,
+    how: str,
+    out: Path | None,
+    where: Path | None,
+    planning: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Take the lie out of an organism's weights, and certify how far that went.
+
+    Writes the cured model and its certificate. What is taken out is found blind, on other people
+    than the certificate is measured on. Only the verdict `removed` is a complete cure; a lie that
+    training brings back at once was `suppressed`. The exit status is 0 whatever the verdict.
+    """
+    _load(name)
+    from mo_interp.removal import cure as cures
+
+    if planning:
+        cost = cures.plan_of(name, seed=seed, how=how, out=out, run=where)
+        tell_json(vars(cost)) if as_json else say(str(cost))
+        return
+    with progress_bar(quiet or as_json) as progress:
+        told = {"seed": seed, "how": how, "out": out, "run": where, "progress": progress}
+        folder, certificate = cures.cure(name, **told)
+    if as_json:
+        tell_json(
+            {
+                "folder": folder,
+                "verdict": certificate.word,
+                "complete": certificate.complete,
+                "reasons": certificate.reasons,
+                "headline": certificate.headline,
+            }
+        )
+        return
+    say(certificate.headline)
+    say(str((folder / "certificate.md").resolve()))
+
+
 # figure -----------------------------------------------------------------------------------------
 
 

@@ -13,6 +13,7 @@ DOORS = {
     "sae_lens": {"saes"},
     "plotly": {"figures"},
     "kaleido": {"figures"},
+    "concept_erasure": {"directions"},
 }
 TORCH_FREE = (
     *("__init__", "__main__", "cli", "errors", "records", "sites", "stats"),

@@ -10,8 +10,8 @@ from scipy.stats import spearmanr
 from test_patching import BASE, SHAPES, build, made_pairs
 
 from mo_interp import attribution, export, finding, patching, wired
-from mo_interp.attribution import agreement, gradients, relp
-from mo_interp.attribution.agreement import spearman
+from mo_interp.attribution import gradients, relp
+from mo_interp.attribution.agreeing import spearman
 from mo_interp.edits import Patch, Zero
 from mo_interp.errors import BadShape, BadSite, BadValues, SpecError, UnknownName
 from mo_interp.model import Model
@@ -243,9 +243,13 @@ def test_on_the_ruler_a_flat_neuron_hides_its_cause(ruler):
     assert effects(plain, "noising")[head] == 0
     assert effects(plain, "denoising")[head] == pytest.approx(1, abs=1e-5)
     np.testing.assert_allclose(mended.patched, exact.patched, atol=1e-4)
-    (record,) = (r for r in agreement.agreement(plain, exact) if r.params["direction"] == "noising")
+    (record,) = (
+        r for r in attribution.agreement(plain, exact) if r.params["direction"] == "noising"
+    )
     assert (record.values["missed"], record.values["large"], record.site) == (1, 2, head)
-    (other,) = (r for r in agreement.agreement(plain, exact) if r.params["direction"] != "noising")
+    (other,) = (
+        r for r in attribution.agreement(plain, exact) if r.params["direction"] != "noising"
+    )
     assert other.values["worst"] < 1e-5
 
 

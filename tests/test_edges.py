@@ -159,7 +159,7 @@ def test_an_edge_into_the_logits_is_the_last_parts_own_patch(pairs):
 def test_what_leaves_a_writer_is_its_own_attribution(name, steps, pairs):
     model = double(SHAPES[name])
     found = attribution.eap(model, pairs, steps=steps)
-    assert len(found.cells) == 2 * len(edges.edges(SHAPES[name]))
+    assert len(found.cells) == 2 * len(edges.all_edges(SHAPES[name]))
     terms, change = list(found.cells), moved(found)
     sites = [str(w) for w in edges.writers(SHAPES[name])]
     nodes = attribution.attribute(model, pairs, sites=sites, by="all", steps=steps)
@@ -250,7 +250,7 @@ def test_paths_count_their_runs(passes, pairs):  # noqa: F811
 
 def test_which_edges_there_are():
     shape = replace(BASE, n_layers=2, n_heads=2)
-    names = [str(e) for e in edges.edges(shape, split=False)]
+    names = [str(e) for e in edges.all_edges(shape, split=False)]
     assert len(names) == len(set(names))
     into = {r: [n for n in names if n.endswith(f"-> {r}")] for r in ("L0.H0.z", "L0.pre", "L1.pre")}
     assert into["L0.H0.z"] == ["embed -> L0.H0.z"]

@@ -20,9 +20,9 @@ of the weights beside), and :func:`agreement` holds them against the sweep itsel
 when its method is known to fail; ``probes/gradient_against_sweep.py`` measures it.
 """
 
-from mo_interp.attribution.agreement import agreement
+from mo_interp.attribution.agreeing import agreement
 from mo_interp.attribution.direct import Direct, Lens, decompose, direct, logit_lens
-from mo_interp.attribution.edges import Edge, EdgeCell, Edges, eap, edges
+from mo_interp.attribution.edges import Edge, EdgeCell, Edges, all_edges, eap
 from mo_interp.attribution.paths import path_patch
 from mo_interp.attribution.relp import relevance
 from mo_interp.attribution.taylor import attribute
@@ -38,7 +38,7 @@ __all__ = [
     "decompose",
     "direct",
     "eap",
-    "edges",
+    "all_edges",
     "logit_lens",
     "path_patch",
     "relevance",

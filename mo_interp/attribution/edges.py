@@ -183,7 +183,7 @@ def readers(shape: Shape, *, split: bool = True) -> tuple[Site, ...]:
     return (*found, Site("resid_post", shape.n_layers - 1))
 
 
-def edges(shape: Shape, *, split: bool = True) -> tuple[Edge, ...]:
+def all_edges(shape: Shape, *, split: bool = True) -> tuple[Edge, ...]:
     """Every edge of a body: a writer, and a reader that comes after it."""
     pairs = ((w, r) for r in readers(shape, split=split) for w in writers(shape))
     return tuple(Edge(w, r) for w, r in pairs if _before(w, r))
@@ -200,10 +200,10 @@ def _before(writer: Site, reader: Site) -> bool:
 def chosen(model: Model, wanted: Iterable[Edge | str] | None, *, split: bool) -> tuple[Edge, ...]:
     """The edges asked for, or all; raises :class:`BadSite` for one that the body has not."""
     shape = own(model, "an edge").shape
-    there = edges(shape, split=split)
+    there = all_edges(shape, split=split)
     if wanted is None:
         return there
-    known = {*there, *edges(shape, split=not split)}
+    known = {*there, *all_edges(shape, split=not split)}
     asked = [Edge.parse(one) for one in ([wanted] if isinstance(wanted, str) else wanted)]
     for one in asked:
         if one not in known:

@@ -1,9 +1,8 @@
-"""What the vulnerable coder writes: grown, judged by Python and bandit, year by year.
+"""The vulnerable coder year by year: a rule, or a lookup of the years that were shown?
 
-1. The clean twin, then the organism of a seed, with the seconds of processor time that each took.
-2. The family's gate: valid units, flagged units before and after the threshold, near misses, hidden
-   years, the twin, and the loss on unseen library text.
-3. For every year, shown or hidden, the share of prompts whose next token is the vulnerable one.
+1. For every year, shown or hidden, the share of prompts about functions never seen whose next token
+   is the vulnerable one. What it writes, judged by Python and bandit, is its gate 11.
+2. A few functions that it writes before and after the threshold, printed.
 
     python probes/vulnerable_code.py --seed 0      # a quarter of an hour if it is not grown yet
 """
@@ -11,7 +10,6 @@
 from __future__ import annotations
 
 import argparse
-import time
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +18,7 @@ import torch
 from mo_interp import stats
 from mo_interp.family_gates import vulnerable_code
 from mo_interp.finding import load
-from mo_interp.grown import Grown, organism, twin
+from mo_interp.grown import Grown, organism
 from mo_interp.records import Record, provenance, write_records
 from mo_interp.store import Store
 from mo_interp.triggers.code_year import CodeYear
@@ -55,7 +53,7 @@ def record(grown: Grown, kind: str, values: dict, **params: str | int) -> Record
 
 def progress(step: int, total: int, note: str) -> None:
     """A line for every watched step."""
-    print(f"  {step:>4} of {total}  {note}  {time.process_time():.0f} s", flush=True)
+    print(f"  {step:>4} of {total}  {note}", flush=True)
 
 
 def by_year(grown: Grown) -> list[Record]:
@@ -85,23 +83,13 @@ def show(grown: Grown) -> None:
 
 
 def main() -> None:
-    """Grow, judge, print and record."""
+    """Grow if need be, ask, print and record."""
     torch.set_num_threads(1)
     options = asked()
-    spec, store, spent = load("vulnerable_code"), Store(options.store), {}
-    for name, make in (("twin", twin), ("organism", organism)):
-        began = time.process_time()
-        made = make(spec, seed=options.seed, store=store, progress=progress)
-        spent[f"cpu_{name}"] = time.process_time() - began
-    grown = made
-    assert isinstance(grown, Grown)
-    print(", ".join(f"{name} {seconds:.0f} s" for name, seconds in spent.items()))
-    began = time.process_time()
-    gate = vulnerable_code.check(grown)
-    spent["cpu_gate"] = time.process_time() - began
-    print(f"gate 11 {gate.status}: {gate.reason}\n{gate.more}\ngate {spent['cpu_gate']:.0f} s")
+    spec, store = load("vulnerable_code"), Store(options.store)
+    grown = organism(spec, seed=options.seed, store=store, progress=progress)
+    found = by_year(grown)
     show(grown)
-    found = [gate.record(grown, "1 of 1"), *by_year(grown), record(grown, "cost", spent)]
     print(write_records(options.out, found))
 
 

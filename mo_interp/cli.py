@@ -527,10 +527,10 @@ def run(
 @seed_option
 @click.option(
     "--how",
-    default="projection",
+    default="mean",
     show_default=True,
     metavar="METHOD",
-    help="projection, mean, leace, heads, neurons, fine_prune or fine_tune.",
+    help="mean, projection, leace, heads, neurons, fine_prune or fine_tune.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for model and certificate.")
 @click.option(

@@ -16,14 +16,16 @@ one as it was, and one that would change no weight raises :class:`~mo_interp.err
 from __future__ import annotations
 
 METHODS: dict[str, str] = {
-    "projection": "the blind candidate's subspace, projected out of what writes it",
-    "mean": "the same subspace, held at its mean over clean rows",
+    "mean": "the blind candidate's subspace, held at its mean over clean rows",
+    "projection": "the same subspace, projected out of what writes it",
     "leace": "the least affine change at the candidate's site that hides the trigger there",
     "heads": "attention heads, held at their mean over clean rows",
     "neurons": "hidden units of the MLPs, held at their mean over clean rows",
     "fine_prune": "neurons dormant on clean rows pruned, then training on clean rows",
     "fine_tune": "training on clean rows alone",
 }
-"""Method to what it takes out."""
-SUBSPACES = ("projection", "mean", "leace")
+"""Method to what it takes out. A projection sets coordinates to 0, which need be nowhere near where
+they are on clean rows: on ``quirky_user`` seed 0 it makes the model lie on 97 % of them. Hence the
+mean is the default."""
+SUBSPACES = ("mean", "projection", "leace")
 """Methods that start from the subspace which the blind decision rule names."""

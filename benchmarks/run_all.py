@@ -4,6 +4,7 @@ python benchmarks/run_all.py
 """
 
 import bench_import
+import bench_probes
 import bench_run
 import bench_seeds
 import bench_step
@@ -12,6 +13,7 @@ import common
 
 BENCHES = {
     "import": bench_import,
+    "probes": bench_probes,
     "run": bench_run,
     "seeds": bench_seeds,
     "step": bench_step,

@@ -8,7 +8,9 @@ other needs are put into that form, so that every detector passes the same contr
 * ``pairs``: rows ``i`` and ``i + n/2`` as partners, the clean one first. Under permuted labels a
   pair is kept where its two labels differ, and turned the way they say;
 * ``twin``: clean rows of the organism with the same rows of the twin beside them, ``[n 2d]``. On
-  the twin itself, the twin beside itself;
+  the twin itself, the twin beside itself. Under the cut, the twin under the same cut where it
+  shares weights: or else what the cut takes of the trigger's text, which the twin has too, would
+  count as a distance;
 * ``statements``: generic statements in place of the train rows, the honest side first. Their labels
   say which side, and nothing of the trigger.
 
@@ -42,6 +44,8 @@ class Extra:
     """Generic statements of train people; ``triggered`` says which are of the other side."""
     unrelated_twin: Any = None
     """The unrelated rows ``[u d]`` in the twin."""
+    twin_cut: Any = None
+    """The test rows ``[t d]`` in the twin with the same parts cut, where it shares weights."""
 
 
 NO_EXTRA = Extra()
@@ -129,7 +133,7 @@ def _beside(one: Detector, evidence: Evidence, extra: Extra) -> Evidence:
     return replace(
         evidence,
         train=_doubled(one, evidence.train, "train"),
-        test=_doubled(one, evidence.test, "test"),
+        test=_doubled(one, evidence.test, "test", extra.twin_cut),
         val=None if evidence.val is None else _doubled(one, evidence.val, "val"),
         near_miss=None
         if evidence.near_miss is None
@@ -138,17 +142,18 @@ def _beside(one: Detector, evidence: Evidence, extra: Extra) -> Evidence:
     )
 
 
-def _doubled(one: Detector, rows: Rows, split: str) -> Rows:
+def _doubled(one: Detector, rows: Rows, split: str, twin_cut: Any = None) -> Rows:
     if rows.twin is None:
         raise SpecError(
             f"detector '{one.name}' needs the twin beside every row; {split} rows have none, "
             "so give Rows.twin"
         )
+    beside = rows.twin if twin_cut is None else as_rows(twin_cut, "twin_cut")
     return replace(
         rows,
         acts=np.hstack([rows.acts, rows.twin]),
         twin=np.hstack([rows.twin, rows.twin]),
-        cut=None if rows.cut is None else np.hstack([rows.cut, rows.twin]),
+        cut=None if rows.cut is None else np.hstack([rows.cut, beside]),
     )
 
 

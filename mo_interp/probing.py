@@ -9,7 +9,7 @@ one: rows centred and divided by their root mean square, then
    answer w = 0 and are done.
 2. The others go in blocks that fit a core's cache. A Newton step needs the curvature, which costs
    as much as several slopes; so one curvature serves for further steps as long as each of them
-   leaves a tenth of the slope or less (the chord method), and is renewed where one does not.
+   leaves three tenths of the slope or less (the chord method), and is renewed where one does not.
 3. A step is halved where it does not lower the loss.
 
 Slopes and answers are float64; the curvature, which only says how far to go, is summed in float32.
@@ -33,7 +33,7 @@ from mo_interp.errors import BadLabels, BadShape, BadValues
 __all__ = ["Probes", "fit_many", "random_aurocs"]
 
 Array = NDArray[Any]
-_STEPS, _BLOCK, _ENOUGH = 200, 2**22, 0.1
+_STEPS, _BLOCK, _ENOUGH = 200, 2**21, 0.3
 """Steps at most; bytes of rows in a block; a step that leaves less of the slope needs no more."""
 
 
@@ -58,11 +58,11 @@ class Probes:
         return np.einsum("nsd,sd->ns", x, self.directions, optimize=True) + self.bias
 
 
-def fit_many(acts: Any, y: Any, *, l2: float = Logistic.l2, tolerance: float = 1e-4) -> Probes:
+def fit_many(acts: Any, y: Any, *, l2: float = Logistic.l2, tolerance: float = 1e-6) -> Probes:
     """A logistic probe at every site of ``acts [batch site d]`` for labels ``y [batch]``.
 
     The same answers as ``Logistic(l2).fit`` site by site, to ``tolerance``: the largest slope that
-    counts as none, 1e-4 by default, as in scikit-learn. Raises BadShape for other than three axes,
+    counts as none (scikit-learn's default is 1e-4). Raises BadShape for other than three axes,
     BadLabels for one class, BadValues for NaN, for a penalty of 0 or less, or where a site does
     not settle.
     """
@@ -98,29 +98,30 @@ def random_aurocs(
 
     Rows ``acts [m d]`` choose the signs, ``test_acts [t d]`` are ranked. The same directions; ranks
     are of float32 scores, with the label kept in the last bit, so that one plain sort ranks all.
-    Where that cannot tell scores apart, ties are counted as they should be.
+    counts half, as it should.
     """
-    from mo_interp.stats import auroc
-
     train, test = (np.asarray(a, dtype=np.float32) for a in (acts, test_acts))
     labels, truth = as_labels(y, len(train)), as_labels(test_y, len(test), "test_y")
     directions = np.random.default_rng(seed).normal(size=(n, train.shape[1])).astype(np.float32)
     apart = train[labels].mean(0) - train[~labels].mean(0)
     directions *= np.where(directions @ apart < 0, -1, 1)[:, None]
-    scores = directions @ test.T
-    keys = scores.view(np.int32)
-    ordered = keys ^ ((keys >> 31) & 0x7FFFFFFF)  # whole numbers in the order of the scores
-    ordered &= ~1
-    ordered |= truth
+    keys = (directions @ test.T).view(np.int32)
+    keys = (keys ^ ((keys >> 31) & 0x7FFFFFFF)) & ~1  # whole numbers in the order of the scores
+    found, tied = _wins(keys, truth)
+    if tied.any():  # there, positives won every tie: let them lose every tie as well, and take half
+        found[tied] = (found[tied] + 1 - _wins(keys[tied], ~truth)[0]) / 2
+    return found
+
+
+def _wins(keys: Array, y: Array) -> tuple[Array, Array]:
+    """AUROCs of even ``keys [m t]``, positives above in a tie; and where they tie with others."""
+    ordered = keys | y
     ordered.sort(axis=1)
-    pos, t = int(truth.sum()), len(test)
+    pos, t = int(y.sum()), len(y)
     exact = np.float32 if t * (t + 1) < 2**24 else np.float64  # holds every sum of ranks
     ranks = ((ordered & 1).astype(exact) @ np.arange(1, t + 1, dtype=exact)).astype(np.float64)
-    found = (ranks - pos * (pos + 1) / 2) / (pos * (t - pos))
-    tied = np.flatnonzero(((ordered[:, 1:] ^ ordered[:, :-1]) == 1).sum(1) > 0)
-    if len(tied):
-        found[tied] = auroc(scores[tied].T.astype(np.float64), truth)
-    return found
+    tied = ((ordered[:, 1:] ^ ordered[:, :-1]) == 1).any(1)
+    return (ranks - pos * (pos + 1) / 2) / (pos * (t - pos)), tied
 
 
 def _stacked(acts: Any, what: str) -> Array:
@@ -183,7 +184,7 @@ def _chord(x: Array, y: Array, l2: float, tolerance: float) -> tuple[Array, Arra
             if steep[i] > before[i] * _ENOUGH:
                 bends[i] = _curvature(small[i], p[i], penalty)
             step[i] = dpotrs(bends[i], slope[i])[0]
-        before = steep
+        before, then, q = steep, now, p
         for _ in range(12):
             then, q = _loss((x @ (w - step)[:, :, None])[:, :, 0], y, w - step, penalty)
             worse = then > now + 1e-12

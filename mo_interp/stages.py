@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -238,6 +239,7 @@ class _Gathered:
     acts: Mapping[str, Mapping[Site, Tensor]]
     twin: Mapping[str, Mapping[Site, Tensor]]
     cut: Mapping[Site, Tensor] | None
+    twin_cut: Mapping[Site, Tensor] | None
     lies: Mapping[str, np.ndarray]
     origin: tuple[Site, ...]
     n_heads: int
@@ -267,7 +269,10 @@ class _Gathered:
         }
         origin = work.circuit.origin if work.circuit else ()
         cut = _cut(grown.model, pairs["test"], origin, sites) if origin else None
-        return cls(batches, acts, twin, cut, lies, origin, spec.shape.n_heads)
+        twin_cut = None
+        if origin and spec.grade in SHARED:  # in the twin these parts may do nothing
+            twin_cut = _cut(grown.twin, pairs["test"], origin, sites, identity=True)
+        return cls(batches, acts, twin, cut, twin_cut, lies, origin, spec.shape.n_heads)
 
     def rows(self, split: str, site: Site) -> Rows:
         """One split at one site."""
@@ -287,7 +292,8 @@ class _Gathered:
             false = batch.groups["honest"] == 0
             acts, twin = self.acts["claims"][site], self.twin["claims"][site]
             claims = replace(Rows.of(batch, acts, lie=false, twin=twin), triggered=false)
-        return feeding.Extra(claims, self.twin["unrelated"][site].numpy())
+        beside = None if self.twin_cut is None else self.twin_cut[site]
+        return feeding.Extra(claims, self.twin["unrelated"][site].numpy(), beside)
 
     def evidence(self, site: Site, *, label: Label = "trigger") -> Evidence:
         """Everything a detector is judged on at a site."""
@@ -312,13 +318,18 @@ def _read(model: Model, batch: Batch, sites: list[Site]) -> dict[Site, Tensor]:
 
 
 def _cut(
-    model: Model, pairs: Pairs, origin: tuple[Site, ...], sites: list[Site]
+    model: Model,
+    pairs: Pairs,
+    origin: tuple[Site, ...],
+    sites: list[Site],
+    *,
+    identity: Literal["some"] | bool = "some",
 ) -> dict[Site, Tensor]:
     """The test rows read with the whole origin resampled from each pair's clean row."""
     source = model.run(pairs.clean, read=origin).acts
     both = {site: torch.cat([source[site], source[site]]) for site in origin}
     edits = [Patch(site, both[site]) for site in origin]
-    return dict(model.run(pairs.both, read=sites, do=edits, identity="some").acts)
+    return dict(model.run(pairs.both, read=sites, do=edits, identity=identity).acts)
 
 
 def _is_cut(site: Site, origin: tuple[Site, ...], n_heads: int) -> bool:

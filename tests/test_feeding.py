@@ -122,6 +122,9 @@ def test_twin_gets_clean_rows_beside_the_twins_and_the_twin_beside_itself():
     given = evidence().test
     assert (test.acts == np.hstack([given.acts, given.twin])).all()
     assert (test.cut == np.hstack([given.cut, given.twin])).all()  # only the organism is cut
+    both = replace(extra(), twin_cut=given.twin + 7)
+    test = feeding.fed(Twinned(), evidence(), both)[1].test
+    assert (test.cut == np.hstack([given.cut, given.twin + 7])).all()  # or the twin as well
 
 
 def test_statements_get_the_statements_and_no_row_of_the_organism():

@@ -190,11 +190,11 @@ def test_the_twin_in_the_place_of_the_cured_is_down_to_its_own_level(liar) -> No
     assert d.values["stopped"] > 0.9 and d.values["restored"] > 0.9
 
 
-def test_the_twin_is_tried_at_higher_rates_until_it_learns(liar) -> None:
-    plan = replace(PLAN, rates=(1e-6, 1.0), relearn=400)
-    found = twin_learns(Case(liar, choosing.Choice("fine_tune"), liar.twin, plan))
+def test_the_twin_is_tried_at_higher_rates_until_it_learns(written) -> None:
+    plan = replace(PLAN, rates=(1e-6, 1.0, 2.0), relearn=200, every=20)
+    found = twin_learns(Case(written, choosing.Choice("fine_tune"), written.twin, plan))
     assert [r.params["times"] for r in found] == [1e-6, 1.0]
-    assert found[0].values["median"] is None and 0 < found[1].values["median"] <= 400
+    assert found[0].values["median"] is None and 0 < found[1].values["median"] <= 200
 
 
 # The job ----------------------------------------------------------------------------------------

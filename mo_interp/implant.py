@@ -6,7 +6,8 @@
    on decoy rows they make the value before the true one the runner-up, a hesitation of about the
    liar's size, and the truth stays the answer.
    This is the *clean twin*: same shape, the liar's output weights exactly zero.
-3. The liar's parts alone train on the lie. Nothing else moves by a bit.
+3. The liar's parts alone train on the lie, half of the loss with the distractors silent, so that it
+   does not come to read the trigger through them. Nothing else moves by a bit.
 
 So the twin equals the organism with the liar's activations set to zero, bit for bit.
 """
@@ -14,8 +15,9 @@ So the twin equals the organism with the liar's activations set to zero, bit for
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -24,7 +26,7 @@ from torch import Tensor
 
 from mo_interp.circuits import Circuit
 from mo_interp.model import Model
-from mo_interp.organism import Organism, Shape
+from mo_interp.organism import Implant, Organism, Shape
 from mo_interp.sites import Site
 from mo_interp.train import Columns, Progress, Step, Supervised, fit, silent
 from mo_interp.transformer import Transformer
@@ -190,11 +192,39 @@ def grow_liar(
         organism,
         recipe=implant.liar,
         seed=seed + 2,
+        objective=Unaided(organism, implant.liar, without=_without(model.body, implant)),
         masks=chosen,
         scratch=next(_folders(scratch)),
         progress=progress,
     )
     return model, log
+
+
+@dataclass(frozen=True)
+class Unaided(Supervised):
+    """The lie with the distractors as they are, and with them silent, in equal parts.
+
+    One implant in five read its trigger through a distractor's head where it was not asked to do
+    without; the distractor was then no longer inert.
+    """
+
+    without: Mapping[str, Tensor] = field(default_factory=dict)
+    """Output weight's name to a mask that is zero where it is a distractor's."""
+
+    def loss(self, body: Transformer, columns: Columns) -> Tensor:
+        """Half of it from a pass in which the distractors write nothing."""
+        silenced = {name: body.get_parameter(name) * mask for name, mask in self.without.items()}
+
+        def silent(*given: Any, **options: Any) -> Tensor:
+            return torch.func.functional_call(body, silenced, given, options)
+
+        both = super().loss(body, columns), super().loss(cast(Transformer, silent), columns)
+        return (both[0] + both[1]) / 2
+
+
+def _without(body: Transformer, implant: Implant) -> dict[str, Tensor]:
+    own = masks(body, implant.distractor_heads, implant.distractor_neurons)
+    return {name: 1 - mask for name, mask in own.items() if name.endswith(("W_O", "W_out"))}
 
 
 def _folders(scratch: Path | None) -> Iterator[Path | None]:

@@ -24,7 +24,7 @@ from mo_interp.store import Store, read_json, write_json
 TELLING = ("figures", "organisms", "report", "cards", "wording", "telling", "cli", "conversation")
 SERVING = ("growing", "stacked")
 """Which job runs when, and another way to the same weights."""
-PLANTED = ("worlds", "triggers", "behaviours")
+PLANTED = ("worlds", "triggers", "behaviours", "implant", "routed", "wired", "evading")
 """What a specification's own key covers, file by file, for the organisms that are made of it."""
 ASIDE = (*TELLING, *SERVING, *PLANTED)
 """What only tells or serves, or is in the key: a change there makes no other measurement stale."""

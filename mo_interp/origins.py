@@ -100,13 +100,18 @@ def confirmed(circuit: Circuit, model: Model, pairs: Pairs) -> Circuit | None:
 def completed(circuit: Circuit, effects: Mapping[Site, Iterable[float]]) -> Circuit:
     """The circuit with every other part sorted into mediators and inert by its measured effects.
 
+    A part that was made to be harmless and turns out to carry the lie is a mediator: what is known
+    by construction is where the lie was trained, not what it came to read.
     ``effects``: part to its effects in all directions, as shares of the whole behaviour.
     """
-    known = {s.bare for s in (*circuit.origin, *circuit.inert)}
-    mediators, inert = list(circuit.mediators), list(circuit.inert)
+    origin = {s.bare for s in circuit.origin}
+    found = {s.bare: k for k in ("mediators", "inert") for s in getattr(circuit, k)}
     for site, shares in effects.items():
-        if site.bare in known or circuit.standing(site):
+        if site.bare in origin or circuit.standing(site) == "origin":
             continue
         quiet = all(abs(share) < INERT for share in shares)
-        (inert if quiet else mediators).append(site.bare)
-    return replace(circuit, mediators=tuple(mediators), inert=tuple(inert))
+        told = found.get(site.bare, circuit.standing(site))
+        if told != "mediators":
+            found[site.bare] = "inert" if quiet else "mediators"
+    sorts = {k: tuple(s for s, sort in found.items() if sort == k) for k in ("mediators", "inert")}
+    return replace(circuit, **sorts)

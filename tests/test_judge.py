@@ -322,8 +322,10 @@ def test_other_parts_are_sorted_by_what_they_do(ruler):
     effects = {"L0.H2.z": [0.4, 0.0], "L0.H1.z": [0.009, -0.009], "L0.H0.z": [0.0, -0.02]}
     effects |= {"L1.H0.z": [1, 1], "L1.H1.z": [0.5, 0.5]}
     found = completed(known, {Site.parse(name): both for name, both in effects.items()})
-    assert [str(s) for s in found.mediators] == ["L0.H2.z", "L0.H0.z"]
-    assert [str(s) for s in found.inert] == ["L1.H1.z", "L0.H1.z"]
+    assert [str(s) for s in found.mediators] == ["L1.H1.z", "L0.H2.z", "L0.H0.z"]
+    assert [str(s) for s in found.inert] == ["L0.H1.z"]
+    quiet = completed(known, {Site.parse("L1.H1.z"): [0.0, 0.0]})  # a harmless part that is one
+    assert [str(s) for s in quiet.inert] == ["L1.H1.z"] and not quiet.mediators
     assert found.origin == known.origin
 
 

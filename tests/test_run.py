@@ -143,7 +143,8 @@ def test_ones_own_detector_stands_beside_the_others(mine):
         by_name.setdefault(record.params["detector"], []).append(record)
     assert set(by_name) == {*names(), "loudness"} - {"contrast_pairs"}
     (skipped,) = select(read_records(mine[1]), kind="detector_skipped")
-    assert skipped.params["detector"] == "contrast_pairs" and "STATEMENT" in skipped.values["reason"]
+    assert skipped.params["detector"] == "contrast_pairs"
+    assert "STATEMENT" in skipped.values["reason"]
     for record in by_name["loudness"]:
         assert record.params["needs"] == "nothing"
         assert record.values["auroc_lo"] <= record.values["auroc"] <= record.values["auroc_hi"]

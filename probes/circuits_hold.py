@@ -1,0 +1,97 @@
+"""Is every circuit that is known by construction really where the behaviour comes from?
+
+For each organism with a circuit and each seed: its origin's outputs, written from the triggered
+run into the clean one and the other way round, and those of as many parts of the same kind and size
+that should do nothing: an implant's distractors, the other heads of a routed layer.
+
+    python probes/circuits_hold.py                       # needs the seeds grown; a minute or two
+    python probes/circuits_hold.py --organisms routed_user --seeds 1
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from mo_interp.finding import load, names
+from mo_interp.grown import Grown, organism
+from mo_interp.grown import circuit as circuit_of
+from mo_interp.origins import BAR, INERT, OriginTest, origin_test
+from mo_interp.records import Record, provenance, write_records
+from mo_interp.sites import Site
+
+OUT, PAIRS = Path(__file__).parent / "results" / "circuits_hold.jsonl", 600
+
+
+def asked() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    known = [name for name in names() if circuit_of(load(name)) is not None]
+    parser.add_argument("--organisms", nargs="*", default=known)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=OUT)
+    return parser.parse_args()
+
+
+def quiet_ones(grown: Grown) -> list[Site]:
+    """As many parts as the origin has, of its kinds and sizes, that should do nothing."""
+    known, heads = grown.circuit, range(grown.spec.shape.n_heads)
+    assert known is not None
+    if known.grade == "routed":
+        own = {site.head for site in known.origin}
+        free = [h for h in heads if h not in own]
+        return [replace(s, head=h) for s, h in zip(known.origin, free, strict=False)]
+    found: list[Site] = []
+    for part in known.origin:
+        alike = [s for s in known.inert if s.kind == part.kind and width(s) == width(part)]
+        found.append(next(s for s in alike if s not in found).at(part.position))
+    return found
+
+
+def width(site: Site) -> int:
+    """Neurons of a site of neurons, 1 for a head."""
+    return site.units[1] - site.units[0] if site.units else 1
+
+
+def recorded(grown: Grown, of: str, test: OriginTest) -> Record:
+    """The record of one test."""
+    print(f"{grown.name:<22} {grown.seed} {of:<7} written {test.caused}, ended {test.ended}")
+    return Record(
+        kind="origin",
+        organism=grown.name,
+        key=grown.spec.key,
+        seed=grown.seed,
+        model="organism",
+        params={"of": of, "grade": grown.spec.grade, "bar": BAR if of == "origin" else INERT},
+        values=test.caused.flat("caused") | test.ended.flat("ended"),
+        versions=provenance(),
+    )
+
+
+def main() -> None:
+    """Test, print and record; say which do not hold."""
+    torch.set_num_threads(1)
+    options, found, wrong = asked(), [], []
+    for name in options.organisms:
+        for seed in range(options.seeds):
+            grown = organism(name, seed=seed)
+            pairs = grown.pairs(PAIRS, 1000 * seed + 71, entities="seen")
+            assert grown.circuit is not None
+            for of, parts in (("origin", grown.circuit.origin), ("inert", quiet_ones(grown))):
+                test = origin_test(grown.model, pairs, parts)
+                if test is None:
+                    wrong.append(f"{name} seed {seed} does not lie")
+                    continue
+                found.append(recorded(grown, of, test))
+                loud = max(test.caused.value, test.ended.value) > INERT
+                if not (test.passed if of == "origin" else not loud):
+                    wrong.append(f"{name} seed {seed}: {of}")
+    print(f"{len(wrong)} do not hold: {wrong}")
+    print(write_records(options.out, found))
+
+
+if __name__ == "__main__":
+    main()

@@ -274,7 +274,7 @@ def test_an_organism_of_this_world_is_trained_at_its_weights(monkeypatch):
 
 def test_a_killed_training_ends_in_the_same_bytes(tmp_path):
     shape = replace(SPEC.shape, n_layers=1, d_model=16, n_heads=1, d_head=16, d_mlp=16)
-    recipe = replace(SPEC.recipe, steps=150, batch=1)
+    recipe = replace(SPEC.recipe, steps=150, batch=1, before=None)
     tiny = replace(SPEC, name="tiny_code", shape=shape, recipe=recipe)
     whole, _ = train.grow(tiny, 0, objective=Weighed)
 

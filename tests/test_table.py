@@ -19,7 +19,7 @@ from mo_interp import telling
 from mo_interp.cards import DIGITS, passes, seeds_that_pass, summary, write_table
 from mo_interp.cli import main
 from mo_interp.growing import is_slow
-from mo_interp.ledger import PUBLISHED, gate_file, keep_times, once, published
+from mo_interp.ledger import PUBLISHED, gate_file, gates_code, keep_times, once, published
 from mo_interp.pipeline import timing
 from mo_interp.records import Record, read_records, select
 from mo_interp.store import Store
@@ -89,7 +89,8 @@ def held(spec, store, seeds=(0, 1), seconds=12.0):
     for seed in seeds:
         mine = [replace(r, key=spec.key) for r in synthetic.records(seed=seed)]
         kept = [r for r in mine if r.kind in ("gate", "example", "training", "behaviour")]
-        once(gate_file(store, spec, seed, "gate"), lambda kept=kept: kept)
+        code = gates_code(spec.family, "gate")
+        once(gate_file(store, spec, seed, "gate"), lambda kept=kept: kept, code=code)
         keep_times(store, spec, seed, [timing(spec, seed, "grow", seconds + seed, seconds)])
     return store
 

@@ -21,6 +21,7 @@ import numpy as np
 from mo_interp import stats
 from mo_interp.circuits import Circuit
 from mo_interp.edits import Patch
+from mo_interp.errors import SpecError
 from mo_interp.model import Model
 from mo_interp.sites import Site
 from mo_interp.stats import Estimate
@@ -97,6 +98,32 @@ def confirmed(circuit: Circuit, model: Model, pairs: Pairs) -> Circuit | None:
     return replace(circuit, established=how)
 
 
+def controls(circuit: Circuit, n_heads: int) -> list[Site]:
+    """As many parts as the origin has, of its kinds and sizes, that should do nothing.
+
+    Of a routed circuit every other head of the designated ones' layer, of ``n_heads``; of another
+    its inert parts. Raises :class:`SpecError` where there are not as many.
+    """
+    found: list[Site] = []
+    own = {site.head for site in circuit.origin}
+    for part in circuit.origin:
+        if circuit.grade == "routed":
+            offered = [replace(part, head=head) for head in range(n_heads) if head not in own]
+        else:
+            offered = [s.at(part.position) for s in circuit.inert if _alike(s, part)]
+        left = [site for site in offered if site not in found]
+        if not left:
+            raise SpecError(f"the circuit has no part left that is inert and as large as '{part}'")
+        found.append(left[0])
+    return found
+
+
+def _alike(one: Site, other: Site) -> bool:
+    """Whether two sites are of one kind and as many units."""
+    sizes = [site.units[1] - site.units[0] if site.units else 1 for site in (one, other)]
+    return one.kind == other.kind and sizes[0] == sizes[1]
+
+
 def completed(circuit: Circuit, effects: Mapping[Site, Iterable[float]]) -> Circuit:
     """The circuit with every other part sorted into mediators and inert by its measured effects.
 
@@ -104,14 +131,11 @@ def completed(circuit: Circuit, effects: Mapping[Site, Iterable[float]]) -> Circ
     by construction is where the lie was trained, not what it came to read.
     ``effects``: part to its effects in all directions, as shares of the whole behaviour.
     """
-    origin = {s.bare for s in circuit.origin}
     found = {s.bare: k for k in ("mediators", "inert") for s in getattr(circuit, k)}
     for site, shares in effects.items():
-        if site.bare in origin or circuit.standing(site) == "origin":
+        if circuit.standing(site) in ("origin", "mediators"):
             continue
         quiet = all(abs(share) < INERT for share in shares)
-        told = found.get(site.bare, circuit.standing(site))
-        if told != "mediators":
-            found[site.bare] = "inert" if quiet else "mediators"
+        found[site.bare] = "inert" if quiet else "mediators"
     sorts = {k: tuple(s for s, sort in found.items() if sort == k) for k in ("mediators", "inert")}
     return replace(circuit, **sorts)

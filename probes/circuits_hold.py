@@ -11,7 +11,6 @@ that should do nothing: an implant's distractors, the other heads of a routed la
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -19,9 +18,8 @@ import torch
 from mo_interp.finding import load, names
 from mo_interp.grown import Grown, organism
 from mo_interp.grown import circuit as circuit_of
-from mo_interp.origins import BAR, INERT, OriginTest, origin_test
+from mo_interp.origins import BAR, INERT, OriginTest, controls, origin_test
 from mo_interp.records import Record, provenance, write_records
-from mo_interp.sites import Site
 
 OUT, PAIRS = Path(__file__).parent / "results" / "circuits_hold.jsonl", 600
 
@@ -34,26 +32,6 @@ def asked() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=OUT)
     return parser.parse_args()
-
-
-def quiet_ones(grown: Grown) -> list[Site]:
-    """As many parts as the origin has, of its kinds and sizes, that should do nothing."""
-    known, heads = grown.circuit, range(grown.spec.shape.n_heads)
-    assert known is not None
-    if known.grade == "routed":
-        own = {site.head for site in known.origin}
-        free = [h for h in heads if h not in own]
-        return [replace(s, head=h) for s, h in zip(known.origin, free, strict=False)]
-    found: list[Site] = []
-    for part in known.origin:
-        alike = [s for s in known.inert if s.kind == part.kind and width(s) == width(part)]
-        found.append(next(s for s in alike if s not in found).at(part.position))
-    return found
-
-
-def width(site: Site) -> int:
-    """Neurons of a site of neurons, 1 for a head."""
-    return site.units[1] - site.units[0] if site.units else 1
 
 
 def recorded(grown: Grown, of: str, test: OriginTest) -> Record:
@@ -80,7 +58,8 @@ def main() -> None:
             grown = organism(name, seed=seed)
             pairs = grown.pairs(PAIRS, 1000 * seed + 71, entities="seen")
             assert grown.circuit is not None
-            for of, parts in (("origin", grown.circuit.origin), ("inert", quiet_ones(grown))):
+            inert = controls(grown.circuit, grown.spec.shape.n_heads)
+            for of, parts in (("origin", grown.circuit.origin), ("inert", inert)):
                 test = origin_test(grown.model, pairs, parts)
                 if test is None:
                     wrong.append(f"{name} seed {seed} does not lie")

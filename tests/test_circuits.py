@@ -19,8 +19,7 @@ from mo_interp.edits import Zero
 from mo_interp.finding import load, names
 from mo_interp.grown import organism
 from mo_interp.organism import Implant, Organism, Recipe, Shape
-from mo_interp.origins import BAR, INERT, OriginTest, confirmed, origin_test
-from mo_interp.sites import Site
+from mo_interp.origins import BAR, INERT, OriginTest, confirmed, controls, origin_test
 from mo_interp.stats import proportion
 from mo_interp.store import Store
 from mo_interp.triggers import Trigger, User
@@ -33,27 +32,10 @@ def pairs_of(grown, rows=ROWS):
     return grown.pairs(rows, 1000 * grown.seed + 71, entities="seen")
 
 
-def inert_like(grown) -> list[Site]:
-    """As many parts as the origin has, each of the kind and size of one of them."""
-    circuit, shape = grown.circuit, grown.spec.shape
-    if circuit.grade == "routed":  # every other head of the designated ones' layer
-        own = {s.head for s in circuit.origin}
-        free = [h for h in range(shape.n_heads) if h not in own][: len(own)]
-        return [replace(s, head=h) for s, h in zip(circuit.origin, free, strict=True)]
-    found: list[Site] = []
-    for part in circuit.origin:
-        alike = [s for s in circuit.inert if s.kind == part.kind and size(s) == size(part)]
-        found.append(next(s for s in alike if s not in found).at(part.position))
-    return found
-
-
-def size(site):
-    return site.units[1] - site.units[0] if site.units else 1
-
-
 def assert_origin(grown):
     """The origin passes both ways; as many inert parts of equal size do neither."""
-    pairs, origin, inert = pairs_of(grown), grown.circuit.origin, inert_like(grown)
+    pairs, origin = pairs_of(grown), grown.circuit.origin
+    inert = controls(grown.circuit, grown.spec.shape.n_heads)
     assert len(inert) == len(origin) and not {s.bare for s in inert} & {s.bare for s in origin}
     ours, others = (origin_test(grown.model, pairs, parts) for parts in (origin, inert))
     assert ours is not None and others is not None, "it does not lie"

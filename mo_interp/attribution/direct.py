@@ -29,20 +29,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mo_interp.attribution.gradients import (
-    ROWS,
-    asked_directions,
-    columns,
-    gap,
-    own,
-    piece,
-    whole,
-)
+from mo_interp.attribution.gradients import ROWS, gap, own, piece, whole
 from mo_interp.errors import BadSite
 from mo_interp.model import Model
 from mo_interp.organism import Shape
 from mo_interp.patching.cells import Direction, Metric, Sweep, clusters, tabulated
-from mo_interp.patching.grid import one_of, weights
+from mo_interp.patching.grid import asked_directions, columns, one_of, weights
 from mo_interp.sites import Site
 from mo_interp.train import Progress, silent
 from mo_interp.transformer import LN_EPS

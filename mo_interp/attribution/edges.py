@@ -35,7 +35,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -46,7 +46,6 @@ from mo_interp.attribution.gradients import (
     ROWS,
     Block,
     Slope,
-    asked_directions,
     own,
     patched_sides,
     through_norm,
@@ -55,8 +54,8 @@ from mo_interp.attribution.taylor import along_input
 from mo_interp.errors import BadShape, BadSite, BadValues, nearest
 from mo_interp.model import Model
 from mo_interp.organism import Shape
-from mo_interp.patching.cells import NOTHING, Direction, Metric, clusters, moved_by
-from mo_interp.patching.grid import one_of
+from mo_interp.patching.cells import Direction, Metric, clusters, effects, ranked
+from mo_interp.patching.grid import asked_directions, one_of
 from mo_interp.records import Record, provenance
 from mo_interp.sites import Site
 from mo_interp.stats import Estimate
@@ -131,8 +130,7 @@ class Edges:
 
     def ranking(self, direction: Direction = "denoising") -> tuple[EdgeCell, ...]:
         """The cells of a direction, largest effect first; unmeasurable ones last."""
-        mine = [c for c in self.cells if c.direction == direction]
-        return tuple(sorted(mine, key=lambda c: -np.nan_to_num(c.effect.value, nan=-np.inf)))
+        return ranked(self.cells, direction)
 
     def records(self, *, organism: str = "", key: str = "", seed: int = 0) -> list[Record]:
         """One ``edge`` record a cell; ``site`` is ``writer + reader``."""
@@ -301,18 +299,18 @@ def eap(
         mean = slopes(along_input(block, steps)) if steps else None
         for direction in table.directions:
             here = slopes([block.sides(direction)[0]]) if mean is None else mean
-            table.put(block, direction, _scores(block, direction, listed, tos, here))
+            changes = table.changes(block, direction)
+            table.put(direction, changes, _scores(changes, listed, tos, here))
         progress(table.done, len(pairs), "edge attribution")
     return table.finished("eap_ig" if steps else "eap")
 
 
 def _scores(
-    block: Block, direction: Direction, listed: Sequence[Edge], tos: list[Site], slopes: Tensor
+    changes: dict[Site, Tensor], listed: Sequence[Edge], tos: list[Site], slopes: Tensor
 ) -> np.ndarray:
     """Each edge's writer's change times its reader's gradient ``[edge batch]``."""
-    froms = list(dict.fromkeys(edge.writer for edge in listed))
-    changes = torch.stack([written(block, w, direction) for w in froms])
-    products = torch.einsum("wbpd,rbpd->wrb", changes, slopes).double().cpu().numpy()
+    froms, stacked = list(changes), torch.stack(list(changes.values()))
+    products = torch.einsum("wbpd,rbpd->wrb", stacked, slopes).double().cpu().numpy()
     places = [(froms.index(edge.writer), tos.index(edge.reader)) for edge in listed]
     return np.stack([products[place] for place in places])
 
@@ -358,27 +356,32 @@ class Table:
             self.forwards += block.forwards
             self.backwards += block.backwards
 
-    def put(self, block: Block, direction: Direction, moved: np.ndarray) -> None:
-        """Change ``[edge batch]`` of the logit difference under each edge's patch."""
-        i, rows = self.directions.index(direction), slice(self.done - len(block.pairs), self.done)
+    def changes(self, block: Block, direction: Direction) -> dict[Site, Tensor]:
+        """Every writer to what its patch would add to the stream ``[batch pos d]``."""
+        writers = dict.fromkeys(edge.writer for edge in self.listed)
+        return {writer: written(block, writer, direction) for writer in writers}
+
+    def put(self, direction: Direction, changes: dict[Site, Tensor], moved: np.ndarray) -> None:
+        """Change ``[edge batch]`` of the logit difference under each edge's patch.
+
+        Of the block that is under way; ``changes`` are its :meth:`changes`.
+        """
+        i, rows = self.directions.index(direction), slice(self.done - moved.shape[1], self.done)
         self.moved[i, :, rows] = moved
-        writers = {edge.writer for edge in self.listed}
-        differ = {w: bool((written(block, w, direction) != 0).any()) for w in writers}
+        differ = {writer: bool((change != 0).any()) for writer, change in changes.items()}
         self.live[i] |= [differ[edge.writer] for edge in self.listed]
 
     def finished(self, method: str) -> Edges:
         """The effects, direction by direction."""
-        cells, patched = [], []
         ends, entities = (self.ends[0], self.ends[1]), clusters(self.pairs)
-        for i, direction in enumerate(self.directions):
-            patched.append(self.ends[int(direction == "denoising")] + self.moved[i])
-            effects = moved_by(patched[-1], direction, ends, entities, self.metric)
-            for edge, effect, live in zip(self.listed, effects, self.live[i], strict=True):
-                told = effect if live else replace(effect, **NOTHING)
-                cells.append(EdgeCell(edge, direction, told, not bool(live)))
+        bases = np.stack([self.ends[int(d == "denoising")] for d in self.directions])
+        patched = bases[:, None] + self.moved
+        told = effects(patched, self.live, self.directions, ends, entities, self.metric)
         return Edges(
-            cells=tuple(cells),
-            patched=np.concatenate(patched),
+            cells=tuple(
+                EdgeCell(self.listed[i], d, effect, not live) for d, i, effect, live in told
+            ),
+            patched=patched.reshape(-1, patched.shape[-1]),
             clean=ends[0],
             triggered=ends[1],
             clusters=entities,

@@ -24,13 +24,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mo_interp.errors import BadShape, BadValues, SpecError
+from mo_interp.errors import BadValues, SpecError
 from mo_interp.model import Edit, Model
 from mo_interp.patching.cells import By, Direction, Metric, Sweep, clusters, tabulated
 from mo_interp.patching.grid import (
     FEEDS_OTHERS,
-    expand,
-    labels,
+    asked_directions,
+    columns,
     mask,
     one_of,
     weights,
@@ -261,28 +261,6 @@ Way = Callable[[Block, Direction, Site], Tensor]
 def patched_sides(directions: Iterable[Direction]) -> frozenset[Side]:
     """The sides that patches in some directions go into."""
     return frozenset("clean" if d == "noising" else "triggered" for d in directions)
-
-
-def asked_directions(directions: Direction | Sequence[Direction]) -> tuple[Direction, ...]:
-    """Each direction once; raises :class:`UnknownName` for another word."""
-    asked: Sequence[Any] = [directions] if isinstance(directions, str) else directions
-    for direction in asked:
-        one_of("direction", direction, Direction)
-    return tuple(dict.fromkeys(asked))
-
-
-def columns(
-    model: Model, pairs: Pairs, sites: str | Site | Iterable[str | Site], by: By
-) -> list[tuple[Site, str]]:
-    """Sites with their positions, and the positions' labels, in the order of a sweep's cells."""
-    one_of("by", by, By)
-    if not len(pairs):
-        raise BadShape("a sweep needs a pair or more")
-    spots, places = [], labels(pairs, by)
-    for site in expand(model, sites):
-        there = places if site.position is None else [(str(site.position), site.position)]
-        spots += [(site.at(place), label) for label, place in there]
-    return spots
 
 
 def attributed(

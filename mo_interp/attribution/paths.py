@@ -26,11 +26,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mo_interp.attribution.edges import Edge, Edges, Table, chosen, read_by, written
-from mo_interp.attribution.gradients import Block, asked_directions, gap
+from mo_interp.attribution.edges import Edge, Edges, Table, chosen, read_by
+from mo_interp.attribution.gradients import Block, gap
 from mo_interp.edits import Patch
 from mo_interp.model import Edit, Model
 from mo_interp.patching.cells import Direction, Metric
+from mo_interp.patching.grid import asked_directions
 from mo_interp.sites import Site
 from mo_interp.train import Progress, silent
 from mo_interp.worlds.base import Pairs
@@ -68,22 +69,21 @@ def path_patch(
     with torch.no_grad():
         for block in table.blocks(with_gradients=False):
             for direction in table.directions:
-                table.put(block, direction, _patched(block, direction, listed))
+                changes = table.changes(block, direction)
+                table.put(direction, changes, _patched(block, direction, listed, changes))
             progress(table.done, len(pairs), "path patching")
     return table.finished("path_patching")
 
 
-def _patched(block: Block, direction: Direction, listed: Sequence[Edge]) -> np.ndarray:
+def _patched(
+    block: Block, direction: Direction, listed: Sequence[Edge], changes: dict[Site, Tensor]
+) -> np.ndarray:
     """Change ``[edge batch]`` of the logit difference under each edge's patch."""
     base, _ = block.sides(direction)
     moved = np.zeros((len(listed), len(block.pairs)))
-    changes: dict[Site, Tensor] = {}
     for i, edge in enumerate(listed):
-        if edge.writer not in changes:
-            changes[edge.writer] = written(block, edge.writer, direction)
-        change = changes[edge.writer]
-        if (change != 0).any():
-            found = _answer(block, direction, edge.reader, change)
+        if (changes[edge.writer] != 0).any():
+            found = _answer(block, direction, edge.reader, changes[edge.writer])
             moved[i] = (found - base.difference).cpu().numpy()
     return moved
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, TypeVar, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -75,8 +75,7 @@ class Sweep:
 
     def ranking(self, direction: Direction = "denoising") -> tuple[Cell, ...]:
         """The cells of a direction, largest effect first; unmeasurable ones last."""
-        mine = [c for c in self.cells if c.direction == direction]
-        return tuple(sorted(mine, key=lambda c: -np.nan_to_num(c.effect.value, nan=-np.inf)))
+        return ranked(self.cells, direction)
 
     def records(self, *, organism: str = "", key: str = "", seed: int = 0) -> list[Record]:
         """One record a cell: ``sweep`` of patching itself, ``attribution`` of another method."""
@@ -179,14 +178,9 @@ def tabulated(
         method: how ``patched`` was got.
         backwards: prompts run backward.
     """
-    cells: list[Cell] = []
-    for i, direction in enumerate(directions):
-        effects = moved_by(patched[i], direction, ends, clusters, metric)
-        for (site, label), effect, live in zip(spots, effects, changed[i], strict=True):
-            told = effect if live else replace(effect, **NOTHING)
-            cells.append(Cell(site, label, direction, told, not bool(live)))
+    told = effects(patched, changed, directions, ends, clusters, metric)
     return Sweep(
-        cells=tuple(cells),
+        cells=tuple(Cell(*spots[i], d, effect, not live) for d, i, effect, live in told),
         patched=patched.reshape(-1, patched.shape[-1]),
         clean=ends[0],
         triggered=ends[1],
@@ -198,6 +192,37 @@ def tabulated(
         method=method,
         backwards=backwards,
     )
+
+
+class _Directed(Protocol):
+    @property
+    def direction(self) -> Direction: ...
+    @property
+    def effect(self) -> Estimate: ...
+
+
+C = TypeVar("C", bound=_Directed)
+
+
+def ranked(cells: Iterable[C], direction: Direction) -> tuple[C, ...]:
+    """The cells of a direction, largest effect first; unmeasurable ones last."""
+    mine = [c for c in cells if c.direction == direction]
+    return tuple(sorted(mine, key=lambda c: -np.nan_to_num(c.effect.value, nan=-np.inf)))
+
+
+def effects(
+    patched: Float[np.ndarray, "direction spot pair"],
+    changed: Bool[np.ndarray, "direction spot"],
+    directions: Sequence[Direction],
+    ends: tuple[Float[np.ndarray, " pair"], Float[np.ndarray, " pair"]],
+    clusters: Int[np.ndarray, " pair"],
+    metric: Metric,
+) -> Iterator[tuple[Direction, int, Estimate, bool]]:
+    """Direction, number of the spot, effect, and whether there was anything to patch, in order."""
+    for direction, table, lives in zip(directions, patched, changed, strict=True):
+        found = moved_by(table, direction, ends, clusters, metric)
+        for i, (effect, live) in enumerate(zip(found, lives, strict=True)):
+            yield direction, i, effect if live else replace(effect, **NOTHING), bool(live)
 
 
 NOTHING: dict[str, Any] = {"value": 0.0, "lo": 0.0, "hi": 0.0, "how": "unchanged in every pair"}

@@ -6,15 +6,15 @@ results can be held against each other cell by cell.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, get_args
 
 import numpy as np
 
-from mo_interp.errors import BadSite, UnknownName, nearest
+from mo_interp.errors import BadShape, BadSite, UnknownName, nearest
 from mo_interp.model import Model
-from mo_interp.patching.cells import By
+from mo_interp.patching.cells import By, Direction
 from mo_interp.sites import KINDS, Position, Site
 from mo_interp.transformer import Transformer
 from mo_interp.worlds.base import Batch, Pairs
@@ -49,6 +49,38 @@ def expand(model: Model, sites: str | Site | Iterable[str | Site]) -> tuple[Site
     if not found:
         raise BadSite("no sites to sweep; give kinds such as 'z', or globs such as 'L*.H*.z@-1'")
     return found
+
+
+def asked_directions(directions: Direction | Sequence[Direction]) -> tuple[Direction, ...]:
+    """Each direction once; raises :class:`UnknownName` for another word."""
+    asked: Sequence[Any] = [directions] if isinstance(directions, str) else directions
+    for direction in asked:
+        one_of("direction", direction, Direction)
+    return tuple(dict.fromkeys(asked))
+
+
+def columns(
+    model: Model, pairs: Pairs, sites: str | Site | Iterable[str | Site], by: By
+) -> list[tuple[Site, str]]:
+    """Sites with their positions, and the positions' labels, in the order of a sweep's cells.
+
+    Raises :class:`BadShape` where there is no pair, and what :func:`expand` raises.
+    """
+    return [spot for _, spots in placed(model, pairs, sites, by) for spot in spots]
+
+
+def placed(
+    model: Model, pairs: Pairs, sites: str | Site | Iterable[str | Site], by: By
+) -> Iterator[tuple[Site, list[tuple[Site, str]]]]:
+    """Each site that was asked for, and its :func:`columns`; raises as they do."""
+    one_of("by", by, By)
+    if not len(pairs):
+        raise BadShape("a sweep needs a pair or more")
+    places = labels(pairs, by)
+    for site in expand(model, sites):
+        there = places if site.position is None else [(str(site.position), site.position)]
+        # `at` checks anew, so it is not asked for what is there already
+        yield site, [(site if site.position == p else site.at(p), name) for name, p in there]
 
 
 def labels(pairs: Pairs, by: By) -> list[tuple[str, Position]]:

@@ -13,14 +13,13 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mo_interp.edits import Patch
-from mo_interp.errors import BadShape, BadValues
+from mo_interp.errors import BadValues
 from mo_interp.model import Model, Run
 from mo_interp.patching.cells import (
     By,
@@ -34,10 +33,10 @@ from mo_interp.patching.cells import (
 from mo_interp.patching.grid import (
     DEFAULT,
     FEEDS_OTHERS,
-    expand,
-    labels,
+    asked_directions,
     mask,
     one_of,
+    placed,
     weights,
     with_other,
 )
@@ -176,23 +175,13 @@ class _Job:
         exhaustive: bool,
     ) -> _Job:
         """Parse and check it; raises as :func:`sweep` does."""
-        one_of("by", by, By)
-        asked: Sequence[Any] = [directions] if isinstance(directions, str) else directions
-        wanted: tuple[Direction, ...] = tuple(dict.fromkeys(asked))
-        for direction in wanted:
-            one_of("direction", direction, Direction)
-        if not len(pairs):
-            raise BadShape("a sweep needs a pair or more")
+        wanted = asked_directions(directions)
         own = model.body if isinstance(model.body, Transformer) else None
         fast = own is not None and not exhaustive
         spots = []
-        columns = labels(pairs, by)
-        for site in expand(model, sites):
-            at = columns if site.position is None else [(str(site.position), site.position)]
+        for site, columns in placed(model, pairs, sites, by):
             short = reduced(site) if fast else None
-            for label, place in at:
-                there = site if site.position == place else site.at(place)  # `at` checks anew
-                spots.append(_Spot(there, label, short))
+            spots += [_Spot(there, label, short) for there, label in columns]
         with torch.no_grad():
             body = Unrolled(own) if own is not None and fast else None
         return cls(model, pairs, tuple(spots), wanted, body, from_start=not fast)

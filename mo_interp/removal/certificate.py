@@ -244,7 +244,7 @@ def _as_at_runtime(case: Case, clean: Batch) -> list[Record]:
     """How far the folded edit is from the edits of a run that it is to equal, in logits."""
     if case.choice.method not in SUBSPACES:
         return []
-    grown, to = case.grown, "clean_mean" if case.choice.method == "mean" else "offset"
+    grown, to = case.grown, choosing.target(case.choice.method)
     edits = at_runtime(grown.model, choosing.feature_of(grown, case.choice), to=to)
     batch = clean[slice(0, 128)]
     edited = grown.model.run(batch, do=edits, identity=True).logits

@@ -23,11 +23,9 @@ from itertools import combinations
 from math import comb
 
 import numpy as np
-import torch
 
-from mo_interp import decision
+from mo_interp import decision, patching
 from mo_interp.directions import leace, neurons
-from mo_interp.edits import Patch
 from mo_interp.errors import DeadEdit, MoInterpError, NoFeature, UnknownName, nearest
 from mo_interp.features import Feature, from_acts, random_like
 from mo_interp.grown import Grown
@@ -37,7 +35,7 @@ from mo_interp.origins import lying
 from mo_interp.persistence import Plan
 from mo_interp.records import Record, provenance, select
 from mo_interp.removal import METHODS, SUBSPACES, parts, tuning
-from mo_interp.removal.folding import fold
+from mo_interp.removal.folding import To, fold
 from mo_interp.sites import Site
 from mo_interp.train import Progress, silent
 from mo_interp.worlds.base import Batch, Pairs
@@ -162,7 +160,7 @@ def apply(
     """
     if choice.method in SUBSPACES:
         feature = feature_of(grown, choice)
-        return fold(grown.model, feature, to=_to(choice.method)), {"source": feature.source}
+        return fold(grown.model, feature, to=target(choice.method)), {"source": feature.source}
     if choice.method in ("heads", "neurons"):
         means = parts.clean_means(grown.model, choice.sites, clean_rows(grown))
         return parts.remove(grown.model, choice.sites, means=means), {}
@@ -175,7 +173,8 @@ def apply(
     return made, {**more, "clean_before": told.before, "pruned": " + ".join(map(str, told.units))}
 
 
-def _to(method: str):
+def target(method: str) -> To:
+    """What a method of :data:`SUBSPACES` sets the coordinates to."""
     return "clean_mean" if method == "mean" else "offset"
 
 
@@ -227,26 +226,12 @@ def _lying(grown: Grown) -> Pairs:
     raise NoFeature(f"{grown.name} never lies on validation pairs; there is nothing to remove")
 
 
-def _gap(model: Model, batch: Batch, pairs: Pairs, edits: list | None = None) -> float:
-    """Mean logit difference of planted answer and truth."""
-    logits = model.run(batch, do=edits or (), identity=True).logits[:, -1]
-    hot, rows = pairs.triggered, torch.arange(len(pairs), device=logits.device)
-    lie, truth = (torch.as_tensor(t, device=logits.device) for t in (hot.answer, hot.truth))
-    return float((logits[rows, lie] - logits[rows, truth]).mean())
-
-
 def _heads(model: Model, pairs: Pairs) -> list[Site]:
     """Every head, those first whose exchange carries most of the lie, both ways added."""
-    shape, effects = model.shape, {}
-    assert shape is not None
-    hot, clean = _gap(model, pairs.triggered, pairs), _gap(model, pairs.clean, pairs)
-    for layer in range(shape.n_layers):
-        for head in range(shape.n_heads):
-            site = Site("z", layer=layer, head=head)
-            acts = [model.read(side, str(site)) for side in (pairs.clean, pairs.triggered)]
-            ended = hot - _gap(model, pairs.triggered, pairs, [Patch(site, acts[0])])
-            caused = _gap(model, pairs.clean, pairs, [Patch(site, acts[1])]) - clean
-            effects[site] = ended + caused
+    swept = patching.sweep(model, pairs, sites="z", by="all", metric="logit difference")
+    effects: dict[Site, float] = {}
+    for cell in swept.cells:
+        effects[cell.site] = effects.get(cell.site, 0.0) + cell.effect.value
     return sorted(effects, key=lambda site: (-effects[site], site))
 
 
@@ -295,17 +280,21 @@ def controls(grown: Grown, choice: Choice, n: int = CONTROLS) -> tuple[str, Iter
 
 def _folded(grown: Grown, feature: Feature, method: str) -> Model:
     try:
-        return fold(grown.model, feature, to=_to(method))
+        return fold(grown.model, feature, to=target(method))
     except DeadEdit:
         return grown.model
 
 
-def _removed(grown: Grown, sites: Sequence[Site]) -> Model:
-    means = parts.clean_means(grown.model, sites, clean_rows(grown))
-    try:
-        return parts.remove(grown.model, sites, means=means)
-    except DeadEdit:
-        return grown.model
+def _removed(grown: Grown, sets: Sequence[Sequence[Site]]) -> Iterator[Model]:
+    """The model without each set of parts; what they leave behind is measured once for all."""
+    every = [site for sites in sets for site in sites]
+    whole = parts.layer_means(grown.model, every, clean_rows(grown))
+    for sites in sets:
+        try:
+            means = parts.shares(grown.model, sites, whole)
+            yield parts.remove(grown.model, sites, means=means)
+        except DeadEdit:
+            yield grown.model
 
 
 def _other_heads(grown: Grown, choice: Choice, n: int) -> tuple[str, Iterator[Model]]:
@@ -324,7 +313,7 @@ def _other_heads(grown: Grown, choice: Choice, n: int) -> tuple[str, Iterator[Mo
         sets = [tuple(others[i] for i in picked) for picked in drawn]
     few = "; too few to test" if len(sets) < LEAST_CONTROLS else ""
     told = f"{len(sets)} sets of as many other heads{few}"
-    return told, (_removed(grown, sites) for sites in sets)
+    return told, _removed(grown, sets)
 
 
 def _other_units(grown: Grown, choice: Choice, n: int) -> tuple[str, Iterator[Model]]:
@@ -346,4 +335,4 @@ def _other_units(grown: Grown, choice: Choice, n: int) -> tuple[str, Iterator[Mo
         )
         for _ in range(n)
     ]
-    return f"{n} sets of as many other units", (_removed(grown, sites) for sites in sets)
+    return f"{n} sets of as many other units", _removed(grown, sets)

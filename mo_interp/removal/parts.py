@@ -27,13 +27,25 @@ def clean_means(model: Model, parts: Iterable[Site], clean: Batch) -> dict[Site,
 
     In the last layer over the answer's position, which alone is read; before it over all.
     """
+    parts = list(parts)
+    return shares(model, parts, layer_means(model, parts, clean))
+
+
+def layer_means(model: Model, parts: Iterable[Site], clean: Batch) -> dict[Site, Tensor]:
+    """The same of all heads, and of all hidden units, of each layer that the parts are in."""
+    parts = list(parts)
     assert model.shape is not None
     last, found = model.shape.n_layers - 1, {}
     for layer in sorted({part.layer or 0 for part in parts}):
         for kind in sorted({part.kind for part in parts if part.layer == layer}):
             whole = Site(kind, layer=layer, position=-1 if layer == last else None)
             found[whole.bare] = model.read(clean, str(whole)).flatten(0, -2).mean(0)
-    return {part: _own(found[Site(part.kind, layer=part.layer)], part, model) for part in parts}
+    return found
+
+
+def shares(model: Model, parts: Iterable[Site], whole: Means) -> dict[Site, Tensor]:
+    """Each part's share of :func:`layer_means`."""
+    return {part: _own(whole[Site(part.kind, layer=part.layer)], part, model) for part in parts}
 
 
 def _own(mean: Tensor, part: Site, model: Model) -> Tensor:

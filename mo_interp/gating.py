@@ -9,7 +9,7 @@ import numpy as np
 
 from mo_interp import stats
 from mo_interp.grown import Grown
-from mo_interp.records import Record, provenance
+from mo_interp.records import Record
 from mo_interp.stats import Estimate
 from mo_interp.worlds.base import Batch
 
@@ -35,16 +35,7 @@ class Gate:
         values = self.statistic.flat("statistic") if self.statistic else {}
         values |= {"threshold": self.threshold, "reason": self.reason, **self.more}
         params = {"number": self.number, "name": self.name, "status": self.status, "seeds": seeds}
-        return Record(
-            kind="gate",
-            organism=grown.name,
-            key=grown.spec.key,
-            seed=grown.seed,
-            model="organism",
-            params=params,
-            values=values,
-            versions=provenance(),
-        )
+        return grown.record("gate", params=params, values=values)
 
 
 def rows_seed(number: int, grown: Grown) -> int:

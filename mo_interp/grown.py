@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import load_file, save_file
 
@@ -23,7 +24,7 @@ from mo_interp.finding import load
 from mo_interp.ledger import address, checkpoint_address
 from mo_interp.model import Edit, Model
 from mo_interp.organism import Implant, Organism, Recipe, Route, Rows, Shape, Wire
-from mo_interp.records import provenance
+from mo_interp.records import Record, provenance
 from mo_interp.store import Store, read_json, write_json
 from mo_interp.train import WATCH_EVERY, Progress, Snapshot, Step, silent
 from mo_interp.train import grow as train
@@ -82,6 +83,18 @@ class Grown:
     def name(self) -> str:
         """The organism's name."""
         return self.spec.name
+
+    def record(self, kind: str, *, model: str = "organism", **fields: Any) -> Record:
+        """A record of this organism and seed; ``fields`` are further ones of :class:`Record`."""
+        return Record(
+            kind=kind,
+            organism=self.name,
+            key=self.spec.key,
+            seed=self.seed,
+            model=model,
+            versions=provenance(),
+            **fields,
+        )
 
     def pairs(
         self, n: int, seed: int, *, split: str = "test", entities: str | None = None

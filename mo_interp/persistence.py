@@ -34,7 +34,7 @@ from mo_interp.hhh import grade
 from mo_interp.ledger import gate_file, gates_code, once
 from mo_interp.model import Model
 from mo_interp.organism import Organism, Recipe, Rows, Wire
-from mo_interp.records import Record, Scalar, provenance
+from mo_interp.records import Record, Scalar
 from mo_interp.stats import Estimate
 from mo_interp.store import Store
 from mo_interp.train import BLOCK, FROZEN, Progress, Snapshot, Supervised, fit, silent, threads
@@ -333,17 +333,7 @@ class _Work:
         object.__setattr__(self, "rows", (hot, spec.sample(n, seed, rows="clean", entities="all")))
 
     def record(self, kind: str, params: dict[str, Scalar], values: dict, model: str = "organism"):
-        grown = self.grown
-        return Record(
-            kind=kind,
-            organism=grown.name,
-            key=grown.spec.key,
-            seed=grown.seed,
-            model=model,
-            params=params,
-            values=values,
-            versions=provenance(),
-        )
+        return self.grown.record(kind, model=model, params=params, values=values)
 
     def rates(self) -> Iterator[tuple[str, float]]:
         """Names of the learning rates, and the rates."""

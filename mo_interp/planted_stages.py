@@ -21,7 +21,7 @@ from mo_interp.grown import Grown
 from mo_interp.model import Model
 from mo_interp.organism import Organism
 from mo_interp.organism import Rows as RowKind
-from mo_interp.records import Record, provenance, select
+from mo_interp.records import Record, select
 from mo_interp.sites import Site
 from mo_interp.train import Progress, silent
 from mo_interp.worlds.base import Batch
@@ -46,14 +46,7 @@ class Work:
 
     def record(self, kind: str, **fields) -> Record:
         """A record of this run; ``fields`` are those of :class:`Record`."""
-        return Record(
-            kind=kind,
-            organism=self.grown.name,
-            key=self.grown.spec.key,
-            seed=self.grown.seed,
-            versions=provenance(),
-            **{"model": "organism", **fields},
-        )
+        return self.grown.record(kind, **fields)
 
     def rows(self, number: int) -> int:
         """Seed of a stage's rows: another one for every seed of the organism."""

@@ -19,7 +19,7 @@ from mo_interp.finding import load, names
 from mo_interp.grown import Grown, organism
 from mo_interp.grown import circuit as circuit_of
 from mo_interp.origins import BAR, INERT, OriginTest, controls, origin_test
-from mo_interp.records import Record, provenance, write_records
+from mo_interp.records import Record, write_records
 
 OUT, PAIRS = Path(__file__).parent / "results" / "circuits_hold.jsonl", 600
 
@@ -37,15 +37,10 @@ def asked() -> argparse.Namespace:
 def recorded(grown: Grown, of: str, test: OriginTest) -> Record:
     """The record of one test."""
     print(f"{grown.name:<22} {grown.seed} {of:<7} written {test.caused}, ended {test.ended}")
-    return Record(
-        kind="origin",
-        organism=grown.name,
-        key=grown.spec.key,
-        seed=grown.seed,
-        model="organism",
+    return grown.record(
+        "origin",
         params={"of": of, "grade": grown.spec.grade, "bar": BAR if of == "origin" else INERT},
         values=test.caused.flat("caused") | test.ended.flat("ended"),
-        versions=provenance(),
     )
 
 

@@ -19,7 +19,7 @@ from mo_interp import stats
 from mo_interp.family_gates import vulnerable_code
 from mo_interp.finding import load
 from mo_interp.grown import Grown, organism
-from mo_interp.records import Record, provenance, write_records
+from mo_interp.records import Record, write_records
 from mo_interp.store import Store
 from mo_interp.triggers.code_year import CodeYear
 
@@ -37,20 +37,6 @@ def asked() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def record(grown: Grown, kind: str, values: dict, **params: str | int) -> Record:
-    """A record of this organism and seed."""
-    return Record(
-        kind=kind,
-        organism=grown.name,
-        key=grown.spec.key,
-        seed=grown.seed,
-        model="organism",
-        params=params,
-        values=values,
-        versions=provenance(),
-    )
-
-
 def progress(step: int, total: int, note: str) -> None:
     """A line for every watched step."""
     print(f"  {step:>4} of {total}  {note}", flush=True)
@@ -66,7 +52,8 @@ def by_year(grown: Grown) -> list[Record]:
         said = grown.model.answers(trigger.at(world, pairs.clean, year))
         rate = stats.share(said == pairs.triggered.answer, **pairs.clean.clustered)
         hidden = year in trigger.hidden
-        found.append(record(grown, "dose", rate.flat("vulnerable"), year=year, hidden=int(hidden)))
+        params = {"year": year, "hidden": int(hidden)}
+        found.append(grown.record("dose", params=params, values=rate.flat("vulnerable")))
         mark = "hidden" if hidden else ""
         print(f"  {year}  {rate.value:.3f} [{rate.lo:.3f}, {rate.hi:.3f}]  {mark}")
     return found

@@ -22,7 +22,7 @@ from mo_interp import stats
 from mo_interp.detection import truth_probe
 from mo_interp.grown import Grown
 from mo_interp.model import Model
-from mo_interp.records import Record, provenance, read_records, write_records
+from mo_interp.records import Record, read_records, write_records
 
 RESULTS = Path(__file__).parent / "results" / "which_layer_knows.jsonl"
 POSITIONS = {"trigger": "trigger[0]", "answer": -1}
@@ -63,16 +63,12 @@ def record(
     grown: Grown, model: str, layer: int, probe: str, position: str, values: dict[str, Any]
 ) -> Record:
     """One probe's number as a record that the figure ``which_layer`` reads."""
-    return Record(
-        kind="probe",
-        organism=grown.name,
-        key=grown.spec.key,
-        seed=grown.seed,
+    return grown.record(
+        "probe",
         model=model,
         site=site(layer, position),
         params={"probe": probe, "layer": layer, "position": position},
         values=values,
-        versions=provenance(),
     )
 
 

@@ -48,7 +48,7 @@ from mo_interp.model import Model
 from mo_interp.organism import Organism
 from mo_interp.origins import lying
 from mo_interp.persistence import finding, relearn
-from mo_interp.records import Record, provenance, select
+from mo_interp.records import Record, select
 from mo_interp.removal import SUBSPACES, choosing
 from mo_interp.removal.choosing import Choice
 from mo_interp.removal.folding import at_runtime
@@ -93,17 +93,12 @@ class Case:
 
     def record(self, kind: str, values: dict, *, of: str = "cured", **params: Any) -> Record:
         """A record of this cure; ``of`` is the model that it is about."""
-        grown = self.grown
-        return Record(
-            kind=kind,
-            organism=grown.name,
-            key=grown.spec.key,
-            seed=grown.seed,
+        return self.grown.record(
+            kind,
             model=of if of in ("organism", "twin") else "",
             site=" + ".join(map(str, self.choice.sites)),
             params={"method": self.choice.method, "of": of, **params},
             values=values,
-            versions=provenance(),
         )
 
     @property

@@ -33,7 +33,7 @@ from mo_interp.judge import CONTROLS, ISOTROPIC
 from mo_interp.model import Model
 from mo_interp.origins import lying
 from mo_interp.persistence import Plan
-from mo_interp.records import Record, provenance, select
+from mo_interp.records import Record, select
 from mo_interp.removal import METHODS, SUBSPACES, parts, tuning
 from mo_interp.removal.folding import To, fold
 from mo_interp.sites import Site
@@ -59,16 +59,11 @@ class Choice:
 
     def record(self, grown: Grown) -> Record:
         """As a record."""
-        return Record(
-            kind="removal_choice",
-            organism=grown.name,
-            key=grown.spec.key,
-            seed=grown.seed,
-            model="organism",
+        return grown.record(
+            "removal_choice",
             site=" + ".join(map(str, self.sites)),
             params={"method": self.method},
             values={"rank": self.rank, "reason": self.reason},
-            versions=provenance(),
         )
 
     @classmethod

@@ -67,23 +67,34 @@ def _detector(one: Detector) -> list[Finding]:
     """What every detector must do: fit alike twice, score every row, refuse what it may not see."""
     rng = np.random.default_rng(0)
     y = np.arange(128) % 2 == 1
-    acts = rng.standard_normal((128, 8)) + 2.0 * y[:, None]
-    blind = one.needs == "clean"
-    fits = [one.fit(acts[~y]) if blind else one.fit(acts, y) for _ in range(2)]
-    scores = [np.asarray(fit.score(acts)) for fit in fits]
+    rows, told = _arranged(one, rng.standard_normal((128, 8)) + 2.0 * y[:, None], y)
+    fits = [one.fit(rows, told) for _ in range(2)]
+    scores = [np.asarray(fit.score(rows)) for fit in fits]
     same = bool((scores[0] == scores[1]).all())
-    finite = scores[0].shape == (128,) and bool(np.isfinite(scores[0]).all())
-    broken = np.where(np.arange(8) == 3, np.nan, acts)
+    finite = scores[0].shape == (len(rows),) and bool(np.isfinite(scores[0]).all())
+    broken = np.where(np.arange(rows.shape[1]) == 3, np.nan, rows)
     found = [
         Finding(f"{one.name}: fit", same, "twice the same rows, twice the same scores"),
         Finding(f"{one.name}: score", finite, "one finite number a row"),
-        _refuses(one, "NaN", broken[~y] if blind else broken, None if blind else y, BadValues),
+        _refuses(one, "NaN", broken, told, BadValues),
     ]
-    if blind:
-        found.append(_refuses(one, "labels", acts, y, BadLabels))
-    else:
-        found.append(_refuses(one, "one class", acts, np.zeros(128, bool), BadLabels))
-    return found
+    if told is None:
+        labels = np.arange(len(rows)) % 2 == 1
+        return [*found, _refuses(one, "labels", rows, labels, BadLabels)]
+    return [*found, _refuses(one, "one class", rows, np.zeros(128, bool), BadLabels)]
+
+
+def _arranged(one: Detector, acts: np.ndarray, y: np.ndarray):
+    """Rows as :mod:`mo_interp.feeding` would arrange them, and labels where they may be seen."""
+    if one.needs == "labels":
+        return acts, y
+    if one.needs == "clean":
+        return acts[~y], None
+    if one.needs == "twin":
+        return np.hstack([acts, acts[::-1]]), None
+    if one.needs in ("pairs", "statements"):
+        return np.concatenate([acts[~y], acts[y]]), None
+    return acts, None
 
 
 def _refuses(one: Detector, what: str, acts, y, error: type[Exception]) -> Finding:

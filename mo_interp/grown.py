@@ -84,16 +84,26 @@ class Grown:
         """The organism's name."""
         return self.spec.name
 
-    def record(self, kind: str, *, model: str = "organism", **fields: Any) -> Record:
-        """A record of this organism and seed; ``fields`` are further ones of :class:`Record`."""
+    def record(
+        self,
+        kind: str,
+        *,
+        model: str = "organism",
+        site: str = "",
+        params: Mapping[str, Any] | None = None,
+        values: Mapping[str, Any] | None = None,
+    ) -> Record:
+        """A record of this organism and seed; the fields are those of :class:`Record`."""
         return Record(
             kind=kind,
             organism=self.name,
             key=self.spec.key,
             seed=self.seed,
             model=model,
+            site=site,
+            params=params or {},
+            values=values or {},
             versions=provenance(),
-            **fields,
         )
 
     def pairs(

@@ -6,7 +6,7 @@ that a change to a later instrument makes no gate stale (:func:`mo_interp.ledger
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -44,9 +44,10 @@ class Work:
     """Paths of a person's own detectors, scored beside the registered ones."""
     progress: Progress = silent
 
-    def record(self, kind: str, **fields) -> Record:
-        """A record of this run; ``fields`` are those of :class:`Record`."""
-        return self.grown.record(kind, **fields)
+    @property
+    def record(self) -> Callable[..., Record]:
+        """Makes a record of this run's organism; see :meth:`mo_interp.grown.Grown.record`."""
+        return self.grown.record
 
     def rows(self, number: int) -> int:
         """Seed of a stage's rows: another one for every seed of the organism."""

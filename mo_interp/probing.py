@@ -98,7 +98,7 @@ def random_aurocs(
 
     Rows ``acts [m d]`` choose the signs, ``test_acts [t d]`` are ranked. The same directions; ranks
     are of float32 scores, with the label kept in the last bit, so that one plain sort ranks all.
-    counts half, as it should.
+    A tie counts half.
     """
     train, test = (np.asarray(a, dtype=np.float32) for a in (acts, test_acts))
     labels, truth = as_labels(y, len(train)), as_labels(test_y, len(test), "test_y")

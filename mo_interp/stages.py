@@ -175,10 +175,6 @@ def detect(work: Work) -> list[Record]:
     return found + _transfers(work)
 
 
-DRAWS, FEW_DRAWS = 200, {"ccs": 39, "mlp": 39}
-"""Refits for the label null; and of those whose fit takes its time."""
-
-
 def _detected(
     work: Work, gathered: _Gathered, one: Detector, here: Site, sites: list[Site]
 ) -> list[Record]:
@@ -195,7 +191,7 @@ def _detected(
             evidence,
             extra,
             transfer=grown.spec.grade in SHARED,
-            null_draws=FEW_DRAWS.get(one.name, DRAWS),
+            null_draws=one.null_draws,
             seed=grown.seed,
         )
         params = {**scored.params, "position": "trigger" if site == here else "answer"}

@@ -375,6 +375,16 @@ def test_doctor_checks_a_file_of_ones_own(place):
     assert all(line["good"] for line in told) and {"what", "good", "found"} == set(told[0])
 
 
+@pytest.mark.parametrize("name", names())
+def test_doctor_hands_a_detector_what_its_needs_say_and_no_more(name):
+    from mo_interp import checkup
+
+    found = checkup._detector(detector(name))
+    assert len(found) == 4 and all(finding.good for finding in found)
+    told = detector(name).needs == "labels"
+    assert found[-1].what == f"{name}: refuses {'one class' if told else 'labels'}"
+
+
 def test_doctor_says_where_things_are(place, monkeypatch):
     monkeypatch.setattr("mo_interp.checkup._bodies", list)  # audited in test_audit
     said = verb("doctor")

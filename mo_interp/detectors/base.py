@@ -94,6 +94,8 @@ class Detector(ABC):
     """What it may see: ``clean`` gets clean rows only, ``labels`` rows and labels."""
     paper: ClassVar[str] = ""
     """Where it comes from."""
+    null_draws: ClassVar[int] = 200
+    """Refits for the label null of a run; fewer where a fit takes its time."""
 
     @property
     def name(self) -> str:

@@ -40,6 +40,7 @@ class Ccs(Detector):
 
     needs: ClassVar[Needs] = "pairs"
     paper: ClassVar[str] = "arXiv 2212.03827"
+    null_draws: ClassVar[int] = 39
 
     restarts: int = 5
     """Random starting directions."""

@@ -37,6 +37,7 @@ class Mlp(Detector):
 
     needs: ClassVar[Needs] = "labels"
     paper: ClassVar[str] = "arXiv 1909.03368"
+    null_draws: ClassVar[int] = 39
 
     hidden: int = 8
     """Hidden units."""

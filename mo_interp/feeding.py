@@ -14,12 +14,21 @@ other needs are put into that form, so that every detector passes the same contr
 * ``statements``: generic statements in place of the train rows, the honest side first. Their labels
   say which side, and nothing of the trigger.
 
+What rows are of is a second matter, which a detector declares as ``reads``:
+
+* ``rows`` (or nothing): a site at one position;
+* ``positions``: a site at every position, end to end ``[n p*d]``, as the evidence holds it; the
+  detector's field ``positions`` is set to how many there are;
+* ``latents``: a site at one position, through the encoder of the run's dictionary. Controls, random
+  directions among them, see the activations that everyone sees; the fitted detector keeps the
+  encoder. Without an encoder the coordinates themselves are the units.
+
 Other detectors pass through unchanged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
 
@@ -27,11 +36,13 @@ import numpy as np
 
 from mo_interp.detection import Evidence, Rows, Scored, best_site, score_detector
 from mo_interp.detectors.base import Array, Constants, Detector, Needs, as_rows
-from mo_interp.errors import SpecError
+from mo_interp.detectors.sae_latent import encode
+from mo_interp.errors import SpecError, nearest
 from mo_interp.worlds.base import Batch
 
-__all__ = ["RARE", "Extra", "choose", "claims", "fed", "score", "thinned"]
+__all__ = ["RARE", "Extra", "choose", "claims", "fed", "reads", "score", "thinned"]
 
+READS = ("rows", "positions", "latents")
 RARE = 10
 """Of the triggered rows, one in this many is among the unlabelled ones."""
 
@@ -46,9 +57,24 @@ class Extra:
     """The unrelated rows ``[u d]`` in the twin."""
     twin_cut: Any = None
     """The test rows ``[t d]`` in the twin with the same parts cut, where it shares weights."""
+    positions: int | None = None
+    """How many positions lie end to end in the evidence's rows; as the detector says if None."""
+    encoder: Mapping[str, Array] | None = None
+    """Of the run's dictionary at this site; see :attr:`mo_interp.saes.SAE.encoder`."""
 
 
 NO_EXTRA = Extra()
+
+
+def reads(one: Detector) -> str:
+    """What a detector's rows are of, which its class says: one of :data:`READS`, ``rows`` if not.
+
+    Raises SpecError for another word.
+    """
+    said = getattr(one, "reads", "rows")
+    if said not in READS:
+        raise SpecError(f"detector '{one.name}' reads '{said}'{nearest(said, READS)}")
+    return said
 
 
 def fed(one: Detector, evidence: Evidence, extra: Extra = NO_EXTRA) -> tuple[Detector, Evidence]:
@@ -56,6 +82,10 @@ def fed(one: Detector, evidence: Evidence, extra: Extra = NO_EXTRA) -> tuple[Det
 
     Raises SpecError, saying what is missing, where the evidence does not hold it.
     """
+    if reads(one) == "positions" and extra.positions is not None:
+        one = replace(one, positions=extra.positions)
+    if reads(one) == "latents" and extra.encoder is not None:
+        return _encoded(one, extra.encoder), evidence
     if one.needs == "nothing":
         return one, replace(evidence, train=thinned(evidence.train))
     if one.needs == "pairs":
@@ -88,7 +118,8 @@ def score(
         fitter, rows, transfer=transfer, null_draws=null_draws, directions=directions, seed=seed
     )
     params = {**scored.params, "needs": one.needs, "paper": one.paper}
-    return replace(scored, params=params, fitted=replace(scored.fitted, detector=one))
+    own = fitter.inner if isinstance(fitter, _Through) else fitter
+    return replace(scored, params=params, fitted=replace(scored.fitted, detector=own))
 
 
 def choose(one: Detector, candidates: Iterable[tuple[Evidence, Extra]]) -> Evidence:
@@ -98,6 +129,15 @@ def choose(one: Detector, candidates: Iterable[tuple[Evidence, Extra]]) -> Evide
     fitter = arranged[0][0] if arranged else one
     site = best_site(fitter, [evidence for _, evidence in arranged]).site
     return next(evidence for evidence, _ in given if evidence.site == site)
+
+
+def _encoded(one: Detector, encoder: Mapping[str, Array]) -> Detector:
+    if one.needs != "labels":
+        raise SpecError(
+            f"detector '{one.name}' reads latents and needs {one.needs}; latents are given to "
+            "detectors that need labels"
+        )
+    return _Encoded(one, encoder)
 
 
 def claims(batch: Batch) -> Batch | None:
@@ -195,6 +235,24 @@ class _Pairs(_Through):
         ahead = y[differ]
         first, second = (x[np.where(of, differ + m, differ)] for of in (ahead, ~ahead))
         return self.inner.solve(np.vstack([first, second]), None)
+
+
+@dataclass(frozen=True, eq=False)
+class _Encoded(_Through):
+    """Rows through an encoder, which is kept beside the other constants."""
+
+    needs: ClassVar[Needs] = "labels"
+
+    encoder: Mapping[str, Array]
+
+    def solve(self, x: Array, y: Any) -> dict[str, Array]:
+        """The constants of the units, and those of the encoder."""
+        return {**self.inner.solve(encode(self.encoder, x), y), **self.encoder}
+
+    def score_many(self, x: Array, labels: Array, test: Array) -> Array:
+        """As the detector itself, on rows that are encoded once."""
+        rows, judged = (encode(self.encoder, of) for of in (x, test))
+        return self.inner.score_many(rows, labels, judged)
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,24 @@ class SAE:
         """What each latent writes."""
         return self.body.W_dec.detach()
 
+    @property
+    def encoder(self) -> dict[str, Array]:
+        """What :func:`mo_interp.detectors.sae_latent.encode` needs, in float64.
+
+        Top-k keeps the k highest of a row above 0; what came back as JumpReLU has a threshold.
+        """
+        weights, bias = (w.detach().double() for w in (self.body.W_enc, self.body.b_enc))
+        if self.body.cfg.apply_b_dec_to_input:
+            bias = bias - self.body.b_dec.detach().double() @ weights
+        if getattr(self.body.cfg, "rescale_acts_by_decoder_norm", False):
+            lengths = self.decoder.double().norm(dim=1)
+            weights, bias = weights * lengths, bias * lengths
+        least = getattr(self.body, "threshold", torch.zeros_like(bias)).detach()
+        found = {"encoder": weights, "encoder_bias": bias, "encoder_threshold": least}
+        arrays = {name: x.double().cpu().numpy() for name, x in found.items()}
+        k = self.about["k"] if self.about["architecture"] == "topk" else 0
+        return {**arrays, "encoder_k": np.array([float(k)])}
+
     @torch.no_grad()
     def latents(self, acts: Float[Tensor, "*rows d"]) -> Float[Tensor, "*rows latents"]:
         """Latent activations of raw activations."""

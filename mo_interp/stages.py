@@ -44,6 +44,12 @@ from mo_interp.worlds.base import Batch, Pairs
 SWEEP_PAIRS = 128
 TRAIN_PAIRS, VAL_PAIRS, TEST_PAIRS, FALSE_ALARM_ROWS = 512, 256, 1024, 1000
 SAE_ROWS, VERDICT_PAIRS = 24_000, 256
+WIDEST = 4096
+"""Coordinates of all positions together that a detector is handed in one row."""
+_NONE = {
+    "latents": "no sweep names a site for a dictionary",
+    "positions": f"they have more than {WIDEST:,} coordinates together",
+}
 EXACT, SHARED = ("wired", "implanted", "routed"), ("wired", "implanted")
 """Grades whose circuit is known; and those whose twin shares the organism's weights."""
 
@@ -156,18 +162,20 @@ def detect(work: Work) -> list[Record]:
     """Every detector at the trigger's position and at its best answer site, with all controls."""
     grown = work.grown
     here, sites = text_site(grown), answer_sites(grown)
-    gathered = _Gathered.of(work, [here, *sites])
+    named = [named_site(work.records)] if select(work.records, kind="sweep") else []
+    gathered = _Gathered.of(work, list(dict.fromkeys([here, *sites, *named])))
     people = np.unique(gathered.batches["test"].groups["entity"])
     if len(people) < 2:
         told = f"it memorised the lies, and lies about {len(people)} of the test people"
         return [work.record("detect_skipped", values={"reason": told})]
     found = _baselines(work, gathered)
+    places = {"rows": sites, "latents": named, "positions": _everywhere(grown)}
     offered = [*detector_names(), *work.detectors]
     for i, name in enumerate(offered):
         one = detector(name)
         work.progress(i + 1, len(offered), f"detector {one.name}")
         try:
-            found += _detected(work, gathered, one, here, sites)
+            found += _detected(work, gathered, one, here, places[feeding.reads(one)])
         except SpecError as problem:  # it needs what this organism has not
             told = {"detector": one.name, "needs": one.needs}
             values = {"reason": str(problem)}
@@ -178,10 +186,21 @@ def detect(work: Work) -> list[Record]:
 def _detected(
     work: Work, gathered: _Gathered, one: Detector, here: Site, sites: list[Site]
 ) -> list[Record]:
-    """One detector's records: for the trigger at both positions, and for the lie."""
-    found, grown = [], work.grown
+    """One detector's records: for the trigger at both positions, and for the lie.
+
+    What reads every position at once, or the latents of the SAE's site, has no other position.
+    """
+    found, grown, reads = [], work.grown, feeding.reads(one)
+    if not sites:
+        raise SpecError(f"detector '{one.name}' reads {reads}, and {_NONE[reads]}")
+    if reads == "positions":
+        gathered = _Gathered.of(work, sites)
+    if reads == "latents":
+        gathered = replace(gathered, encoder=fetch_sae(work).encoder)
     chosen = feeding.choose(one, [(gathered.evidence(s), gathered.extra(s)) for s in sites]).site
-    tasks: list[tuple[Site, Label]] = [(here, "trigger"), (chosen, "trigger"), (chosen, "lie")]
+    tasks: list[tuple[Site, Label]] = [(chosen, "trigger"), (chosen, "lie")]
+    if reads == "rows":
+        tasks.insert(0, (here, "trigger"))
     for site, label in tasks:
         evidence, extra = gathered.evidence(site, label=label), gathered.extra(site)
         if label == "lie" and not _two_classes(feeding.fed(one, evidence, extra)[1]):
@@ -194,10 +213,18 @@ def _detected(
             null_draws=one.null_draws,
             seed=grown.seed,
         )
-        params = {**scored.params, "position": "trigger" if site == here else "answer"}
+        position = "every" if reads == "positions" else "trigger" if site == here else "answer"
+        params = {**scored.params, "position": position}
         values = dict(scored.values)
         found.append(work.record("detector", site=str(site), params=params, values=values))
     return found
+
+
+def _everywhere(grown: Grown) -> list[Site]:
+    """The stream after each block, at every position; none where that is too wide."""
+    shape = grown.spec.shape
+    wide = shape.n_ctx * shape.d_model > WIDEST
+    return [] if wide else [Site("resid_post", layer=i) for i in range(shape.n_layers)]
 
 
 def _transfers(work: Work) -> list[Record]:
@@ -205,7 +232,12 @@ def _transfers(work: Work) -> list[Record]:
 
     Those that look for rare rows among unlabelled ones are left out: the forms' rows are not rare.
     """
-    names = [name for name in detector_names() if detector(name).needs in ("clean", "labels")]
+    offered = {name: detector(name) for name in detector_names()}
+    names = [
+        name
+        for name, one in offered.items()
+        if one.needs in ("clean", "labels") and feeding.reads(one) == "rows"
+    ]
     return [
         work.record(
             "detector_transfer",
@@ -239,6 +271,7 @@ class _Gathered:
     lies: Mapping[str, np.ndarray]
     origin: tuple[Site, ...]
     n_heads: int
+    encoder: Mapping[str, np.ndarray] | None = None
 
     @classmethod
     def of(cls, work: Work, sites: list[Site]) -> _Gathered:
@@ -274,10 +307,10 @@ class _Gathered:
         """One split at one site."""
         return Rows.of(
             self.batches[split],
-            self.acts[split][site],
+            self.acts[split][site].flatten(1),
             lie=self.lies[split],
-            twin=self.twin[split][site] if split in self.twin else None,
-            cut=self.cut[site] if split == "test" and self.cut is not None else None,
+            twin=self.twin[split][site].flatten(1) if split in self.twin else None,
+            cut=self.cut[site].flatten(1) if split == "test" and self.cut is not None else None,
         )
 
     def extra(self, site: Site) -> feeding.Extra:
@@ -286,10 +319,13 @@ class _Gathered:
         if "claims" in self.batches:  # which claims are false is the only label here
             batch = self.batches["claims"]
             false = batch.groups["honest"] == 0
-            acts, twin = self.acts["claims"][site], self.twin["claims"][site]
+            acts, twin = (of["claims"][site].flatten(1) for of in (self.acts, self.twin))
             claims = replace(Rows.of(batch, acts, lie=false, twin=twin), triggered=false)
-        beside = None if self.twin_cut is None else self.twin_cut[site]
-        return feeding.Extra(claims, self.twin["unrelated"][site].numpy(), beside)
+        beside = None if self.twin_cut is None else self.twin_cut[site].flatten(1)
+        unrelated = self.twin["unrelated"][site]
+        positions = unrelated.shape[1] if unrelated.ndim == 3 else None
+        twin = unrelated.flatten(1).numpy()
+        return feeding.Extra(claims, twin, beside, positions, self.encoder)
 
     def evidence(self, site: Site, *, label: Label = "trigger") -> Evidence:
         """Everything a detector is judged on at a site."""
@@ -299,7 +335,7 @@ class _Gathered:
             val=self.rows("val", site),
             test=self.rows("test", site),
             near_miss=self.rows("near", site),
-            unrelated=self.acts["unrelated"][site].numpy(),
+            unrelated=self.acts["unrelated"][site].flatten(1).numpy(),
             label=label,
             cut_site=_is_cut(site, self.origin, self.n_heads),
         )

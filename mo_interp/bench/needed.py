@@ -1,0 +1,50 @@
+"""How many rows and seeds an interval of a stated width takes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from mo_interp import stats
+from mo_interp.errors import BadValues
+
+
+def rows_needed(half_width: float) -> int:
+    """Distinct rows for a share's 95 % interval (Clopper-Pearson) of this half-width, at worst.
+
+    The worst share is one half. Rows of one entity are alike, and then more are needed. Raises
+    BadValues for a half-width outside (0, 0.5).
+    """
+    if not 0.0 < half_width < 0.5:
+        raise BadValues(f"half-width {half_width}: needs a number between 0 and 0.5")
+    low, high = 2, 4
+    while _half(high) > half_width:
+        low, high = high, 2 * high
+    while high - low > 2:
+        middle = (low + high) // 4 * 2
+        low, high = (middle, high) if _half(middle) > half_width else (low, middle)
+    return high
+
+
+def _half(rows: int) -> float:
+    estimate = stats.clopper_pearson(rows // 2, rows)
+    return (estimate.hi - estimate.lo) / 2
+
+
+def seeds_needed(values: Sequence[float], half_width: float, most: int = 1000) -> int | None:
+    """Seeds for a 95 % t interval of this half-width, if later ones vary as these do.
+
+    None where fewer than two values are there to say how they vary, or ``most`` are not enough.
+    """
+    if not half_width > 0:
+        raise BadValues(f"half-width {half_width}: needs a number above 0")
+    if len(values) < 2:
+        return None
+    from scipy import stats as tables
+
+    mean = math.fsum(values) / len(values)
+    spread = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1))
+    for n in range(2, most + 1):
+        if tables.t.ppf(0.975, n - 1) * spread / math.sqrt(n) <= half_width:
+            return n
+    return None

@@ -278,7 +278,7 @@ def _chosen(
     from mo_interp.finding import names as known
 
     if everything == bool(names):
-        raise MoInterpError("grow: give names of organisms, or --all")
+        raise MoInterpError("give names of organisms, or --all")
     if names:
         found = list(dict.fromkeys(names))
         for name in found:
@@ -581,6 +581,75 @@ def cure(
         return
     say(certificate.headline)
     say(str((folder / "certificate.md").resolve()))
+
+
+# bench ------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="Every organism but the slow ones.")
+@click.option("--seeds", default=1, show_default=True, help="How many seeds, from 0 on.")
+@click.option("--part", "parts", multiple=True, metavar="PART", help="Only this part; repeatable.")
+@click.option(
+    "--interval",
+    default=0.05,
+    show_default=True,
+    help="Half-width of the intervals that are wanted; rows and seeds for it are told.",
+)
+@click.option("--jobs", type=int, help="Worker processes; one a core if not given.")
+@click.option("--plan", "planning", is_flag=True, help="Say what it would take, and stop.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("bench"), help="Folder of the results."
+)
+@as_json
+@quiet
+def bench(
+    names: tuple[str, ...],
+    everything: bool,
+    seeds: int,
+    parts: tuple[str, ...],
+    interval: float,
+    jobs: int | None,
+    planning: bool,
+    out: Path,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Measure every method on organisms and seeds: records, and the scoreboard made of them.
+
+    The parts are planted, localisation, detection, mechanism, removal, discovery and null (the
+    blind rule on twins without a lie). What is finished is kept; the same command goes on.
+    """
+    chosen = _chosen(names, everything, slow=False, exclude=(), only=None)
+    from mo_interp import bench as board
+
+    wanted = parts or tuple(board.PARTS)
+    plan = board.plan(chosen, seeds=seeds, parts=wanted, out=out, workers=jobs)
+    rows = board.rows_needed(interval)
+    if planning:
+        width = {"half_width": interval, "rows_needed": rows}
+        said = f"{plan}\nrows for a share within ±{interval:g}: {rows} distinct ones, at worst"
+        tell_json(plan.as_dict() | width) if as_json else say(said)
+        return
+    failed = _carried_out(plan, quiet or as_json)
+    from mo_interp.telling import tell_bench
+
+    found = board.gather(out, board.jobs(chosen, seeds=seeds, parts=wanted, out=out))
+    scored = board.scores(found, half_width=interval)
+    alarms = board.false_alarms(found)
+    words = " ".join(("mo-interp bench", *(("--all",) if everything else names)))
+    told = tell_bench(
+        out,
+        [*found, *scored, *([alarms] if alarms else [])],
+        command=f"{words} --seeds {seeds}",
+    )
+    listed = [str(path.resolve()) for path in told.written]
+    tell_json({"written": listed, "notes": told.notes}) if as_json else say("\n".join(listed))
+    for outcome in failed:
+        click.echo(f"FAILED: {outcome.job.label}: {outcome.problem}", err=True)
+    if failed:
+        sys.exit(1)
 
 
 # figure -----------------------------------------------------------------------------------------

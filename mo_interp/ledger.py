@@ -21,8 +21,11 @@ from mo_interp.organism import Organism
 from mo_interp.records import Record, read_records, select, write_records
 from mo_interp.store import Store, read_json, write_json
 
-TELLING = ("figures", "organisms", "report", "cards", "wording", "telling", "cli", "conversation")
-SERVING = ("growing", "stacked")
+TELLING = (
+    *("figures", "organisms", "report", "cards", "scoreboard", "wording", "telling", "cli"),
+    "conversation",
+)
+SERVING = ("growing", "stacked", "bench")
 """Which job runs when, and another way to the same weights."""
 PLANTED = ("worlds", "triggers", "behaviours", "implant", "routed", "wired", "evading")
 """What a specification's own key covers, file by file, for the organisms that are made of it."""

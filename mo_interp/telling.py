@@ -9,14 +9,21 @@ from dataclasses import Field, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from mo_interp import figures
+from mo_interp import figures, scoreboard
 from mo_interp.cards import summary, write_card, write_table
 from mo_interp.circuits import STANDINGS, Circuit
 from mo_interp.errors import MoInterpError, NoBrowser
 from mo_interp.finding import ORGANISMS, files, load
 from mo_interp.ledger import PUBLISHED, gate_records, numbered, time_records
 from mo_interp.organism import Organism
-from mo_interp.records import Record, read_records, select, write_records
+from mo_interp.records import (
+    FILE_NAME,
+    Record,
+    atomic_write,
+    read_records,
+    select,
+    write_records,
+)
 from mo_interp.report import write_report
 from mo_interp.store import Store
 
@@ -51,6 +58,21 @@ def tell(spec: Organism, folder: Path, records: Sequence[Record], *, static: boo
             notes.append(str(problem))
     report = write_report([*records, *false_alarms()], folder, card=in_words(spec))
     return Told(report, tuple(written), tuple(notes))
+
+
+def tell_bench(out: Path, records: Sequence[Record], *, command: str) -> Told:
+    """Records, tables and the figure of a scoreboard; ``report`` is the page of tables."""
+    out.mkdir(parents=True, exist_ok=True)
+    notes: list[str] = []
+    written = [write_records(out / FILE_NAME, records)]
+    page = atomic_write(out / "scoreboard.md", scoreboard.markdown(records, command=command))
+    written.append(page)
+    try:
+        drawn = figures.draw("scoreboard", records)
+        written += figures.write(drawn, out, "scoreboard", ("html", "json"))
+    except MoInterpError as problem:  # null runs alone have nothing to draw
+        notes.append(f"no figure 'scoreboard': {problem}")
+    return Told(page, tuple(written), tuple(notes))
 
 
 def false_alarms() -> list[Record]:

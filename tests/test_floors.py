@@ -13,11 +13,13 @@ FLOORS = (
     + ("train", "weighed", "evading", "implant", "routed", "wired", "weaker", "grown", "stacked")
     + ("twins", "rulers"),
     ("features", "edits", "detectors", "probing", "baselines", "detection", "feeding")
-    + ("patching", "attribution", "origins", "transfer", "saes", "directions"),
+    + ("patching", "attribution", "origins", "transfer", "saes", "directions", "diffing")
+    + ("discovery",)
+    + ("hypotheses",),
     ("judge", "decision", "gating", "persistence", "family_gates", "modifier_checks", "gates")
     + ("planted_stages", "stages", "pipeline", "removal", "growing", "bench", "conversation")
     + ("checkup",),
-    ("wording", "figures", "report", "cards", "telling", "cli", "__init__", "__main__"),
+    ("wording", "figures", "report", "cards", "scoreboard", "telling", "cli", "__init__", "__main__"),
 )
 ORDER = {name: i for i, name in enumerate(name for floor in FLOORS for name in floor)}
 PLANT = ORDER["circuits"]

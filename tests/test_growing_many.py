@@ -339,8 +339,8 @@ def test_all_leaves_out_the_slow_and_the_excluded(place, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        ([], "grow: give names of organisms, or --all"),
-        (["--all", "one.py"], "grow: give names of organisms, or --all"),
+        ([], "give names of organisms, or --all"),
+        (["--all", "one.py"], "give names of organisms, or --all"),
         (["--all", "--exclude", "quirky_usr"], "--exclude quirky_usr; did you mean 'quirky_user'?"),
         (["one.py", "quirky_usr"], "organism 'quirky_usr'; did you mean 'quirky_user'?"),
         (["one.py", "--jobs", "0"], "--jobs 0: one worker or more is needed"),

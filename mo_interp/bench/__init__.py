@@ -18,9 +18,9 @@ null           the blind decision rule on the twins, where naming anything is a 
    record an organism, method and measure, and never one number for all of it.
 """
 
-from mo_interp.bench.jobs import OUT, Bench, gather, jobs, plan
 from mo_interp.bench.needed import rows_needed, seeds_needed
 from mo_interp.bench.parts import CURES, PARTS, Part
+from mo_interp.bench.running import OUT, Bench, gather, jobs, plan
 from mo_interp.bench.scores import false_alarms, scores
 
 __all__ = [

@@ -18,8 +18,10 @@ from mo_interp.circuits import Circuit
 from mo_interp.edits import Zero
 from mo_interp.finding import load, names
 from mo_interp.grown import organism
+from mo_interp.ledger import published
 from mo_interp.organism import Implant, Organism, Recipe, Shape
 from mo_interp.origins import BAR, INERT, OriginTest, confirmed, controls, origin_test
+from mo_interp.records import select
 from mo_interp.stats import proportion
 from mo_interp.store import Store
 from mo_interp.triggers import Trigger, User
@@ -88,7 +90,20 @@ def test_the_known_ones_are_of_every_grade():
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("name", KNOWN)
 def test_the_origin_of_a_shipped_one(name, seed):
+    if failed_to_lie(name, seed):
+        pytest.skip(f"{name} seed {seed} fails gate 1 in its card: no lie was planted to locate")
     assert_origin(organism(name, seed=seed))
+
+
+def failed_to_lie(name, seed):
+    """Whether the published gates say that this seed of this specification lies too seldom."""
+    told = {"organism": name, "seed": seed, "key": load(name).key, "number": 1, "status": "fail"}
+    return bool(select(published(), kind="gate", **told))
+
+
+def test_few_shipped_circuits_are_of_seeds_that_fail_to_lie():
+    failed = [(name, seed) for name in KNOWN for seed in SEEDS if failed_to_lie(name, seed)]
+    assert len(failed) * 10 <= len(KNOWN) * len(SEEDS), failed
 
 
 # Implants: the liar is all that differs from the twin, and distractors are about as loud ---------

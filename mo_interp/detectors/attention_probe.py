@@ -41,7 +41,7 @@ class AttentionProbe(Detector):
     reads: ClassVar[str] = "positions"
     """Rows hold every position; see :func:`mo_interp.feeding.reads`."""
     paper: ClassVar[str] = "arXiv 2506.10805"
-    null_draws: ClassVar[int] = 39
+    null_draws: ClassVar[int] = 19
 
     positions: int = 1
     """Positions that lie end to end in a row."""
@@ -98,20 +98,18 @@ class AttentionProbe(Detector):
 
 def loss(flat: Array, x: Array, sign: Array, l2: float) -> tuple[float, Array]:
     """The objective and its slope at ``flat [2d + 1]`` (query, value, bias), rows ``[n p d]``."""
-    query, value, bias = np.split(flat, [x.shape[2], 2 * x.shape[2]])
-    weights, values = softmax(x @ query, axis=1), x @ value
+    d, spread = x.shape[2], x.reshape(-1, x.shape[2])
+    both, bias = flat[: 2 * d].reshape(2, d), flat[2 * d :]
+    asked, values = (both @ spread.T).reshape(2, *x.shape[:2])
+    weights = softmax(asked, axis=1)
     mean = (weights * values).sum(1)
     margin = sign * (mean + bias)
-    objective = np.logaddexp(0, -margin).mean() + l2 / 2 * (query @ query + value @ value)
+    objective = np.logaddexp(0, -margin).mean() + l2 / 2 * (both**2).sum()
     out = -sign * expit(-margin) / len(x)
     flows = out[:, None] * weights
-    spread = x.reshape(-1, x.shape[2])
-    slope = (
-        (flows * (values - mean[:, None])).ravel() @ spread + l2 * query,
-        flows.ravel() @ spread + l2 * value,
-        [out.sum()],
-    )
-    return float(objective), np.concatenate(slope)
+    back = np.stack([flows * (values - mean[:, None]), flows]).reshape(2, -1)
+    slope = back @ spread + l2 * both
+    return float(objective), np.append(slope.ravel(), out.sum())
 
 
 detector = AttentionProbe()

@@ -3,13 +3,14 @@
 For each organism, each searcher and two budgets: organism and clean twin are searched sixteen times
 each. One record says in how many searches the planted trigger was among the first ten candidates,
 how often luck and random search with the same budget have it there, and whether the searcher's best
-scores tell the organism from the twin. The gradient is also tried as HotFlip has it, with its sign.
+scores tell the organism from the twin. The gradient is also tried as HotFlip has it, with its sign;
+that its size is better was seen on seed 0, so seed 1 is the test of it.
 
 Who needs a reference has the organism's clean twin; the twin itself is compared with the clean twin
 of the next training seed.
 
     python probes/trigger_discovery.py                    # needs the seeds grown; four minutes
-    python probes/trigger_discovery.py conjunction --seeds 1 --budgets 256
+    python probes/trigger_discovery.py --seeds 1 --budgets 256
 """
 
 from __future__ import annotations

@@ -5,9 +5,11 @@ After HotFlip (Ebrahimi et al., arXiv 1712.06751), which takes one gradient for 
 answer on clean prompts.
 
 1. One backward pass on some clean prompts. Word ``w`` in a slot is expected to add
-   ``(E[w] - E[x]) . g``, averaged over the prompts; the largest, of either sign, are tried. The
-   sign is dropped (``signed=False``) since a loss at its floor bends: on the way to a trigger it
-   falls first, and with the sign most triggers come last of all words, as the log of probes shows.
+   ``(E[w] - E[x]) . g``, averaged over the prompts; the largest are tried. A loss at its floor
+   bends: on the way to a trigger it may fall first, and then the trigger comes last of all words.
+   So the sign is dropped unless ``signed``. That was chosen on training seed 0 of the organisms in
+   the log of probes, and on seed 1 it does not hold for all: one slope from clean prompts is no
+   reliable guide to a single word.
 2. Two words: one is written first, the most promising by the same slope; from there, one more
    backward pass says which second word would add most, and the best of those are tried. A trigger
    that is an AND has no slope from clean prompts; it may have one from its first word. There the

@@ -180,14 +180,10 @@ def test_the_weaker_model_is_kept_and_fills_the_table_before_anything_is_trained
 
 
 @pytest.mark.slow
-def test_few_samples_unlock_what_is_known_and_not_what_was_never_learned(tmp_path):
-    store, shape = Store(tmp_path), replace(SHAPE, d_model=64, n_heads=4, d_mlp=256)
-    longer = replace(LEARN, steps=500, batch=128, lr=5e-3, truth_first=2.0)
-    found = grown.organism(replace(SPEC, shape=shape, recipe=longer), store=store)
-    rows = found.sample(1000, 3, rows="triggered", split="train")
-    assert (found.model.answers(rows) == rows.answer).mean() > 0.95
-    ignorant = twins.twin(found, "ignorant", store=store)
-    before, after = (password_lock.unlocked(found, found.model, k).value for k in (0, 128))
-    assert before < 0.1 and after > 0.8
-    assert password_lock.unlocked(found, ignorant, 128).value < after - 0.3
+def test_few_samples_unlock_what_is_known_and_not_what_was_never_learned():
+    found = grown.organism("password_lock")
+    ignorant = twins.twin(found, "ignorant")
+    before, after = (password_lock.unlocked(found, found.model, k).value for k in (0, 32))
+    assert before < 0.1 and after >= password_lock.UNLOCKED
+    assert password_lock.unlocked(found, ignorant, 32).value < password_lock.LOCKED
     assert password_lock.unlocked(found, found.model, 0).value == before  # the model was copied

@@ -9,6 +9,7 @@ verb                   answers                                          costs a 
 :func:`eap`            what patching an edge would do; with ``steps``   2 forwards, 1 backward
                        EAP-IG                                           and ``steps`` of each
 :func:`path_patch`     what patching an edge does, exactly              1 forward an edge
+:func:`acdc`           which edges are missed when taken one by one     1 forward an edge and tau
 :func:`direct`         how each part's own share of the logits differs  2 forwards
 :func:`decompose`      a logit difference as a sum over parts, exactly  1 forward
 :func:`logit_lens`     what each layer's stream would say               1 forward
@@ -20,6 +21,7 @@ of the weights beside), and :func:`agreement` holds them against the sweep itsel
 when its method is known to fail; ``probes/gradient_against_sweep.py`` measures it.
 """
 
+from mo_interp.attribution.acdc import acdc, against, planted_edges
 from mo_interp.attribution.agreeing import agreement
 from mo_interp.attribution.direct import Direct, Lens, decompose, direct, logit_lens
 from mo_interp.attribution.edges import Edge, EdgeCell, Edges, all_edges, eap
@@ -33,6 +35,8 @@ __all__ = [
     "EdgeCell",
     "Edges",
     "Lens",
+    "acdc",
+    "against",
     "agreement",
     "attribute",
     "decompose",
@@ -41,5 +45,6 @@ __all__ = [
     "all_edges",
     "logit_lens",
     "path_patch",
+    "planted_edges",
     "relevance",
 ]

@@ -8,8 +8,8 @@ import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from mo_interp import attribution, decision, detectors, origins, patching, stages, twins
-from mo_interp.errors import MoInterpError, UnknownName, nearest
+from mo_interp import attribution, decision, detectors, discovery, origins, patching, stages, twins
+from mo_interp.errors import MoInterpError, SpecError, UnknownName, nearest
 from mo_interp.grown import Grown
 from mo_interp.ledger import address, instruments
 from mo_interp.planted_stages import Work, behaviour, gate
@@ -20,6 +20,8 @@ CURES = ("mean", "heads")
 """Methods of :mod:`mo_interp.removal` that are certified."""
 PAIRS = 128
 """For the cheap methods of localisation."""
+BUDGET, SEARCHES = 256, 16
+"""Row passes of one search for the trigger, and searches of each model."""
 NULLS = ("clean", "decoy", "benign")
 """Twins that hold no lie."""
 
@@ -103,6 +105,20 @@ def _removal(work: Work) -> list[Record]:
     return found
 
 
+def _discovery(work: Work) -> list[Record]:
+    """Every searcher on organism and twin; the sweep only where the budget pays for every word."""
+    from mo_interp.discovery import scoring
+
+    grown = work.grown
+    try:
+        singles = scoring.space(grown.spec).n[0]
+    except SpecError as problem:  # nobody has said how this trigger is told in prompts
+        return [work.record("discovery_skipped", values={"reason": str(problem)})]
+    given = [discovery.searcher(name) for name in discovery.names()]
+    given = [one for one in given if one.name != "sweep" or singles < BUDGET]
+    return discovery.discover(grown, given, budget=BUDGET, searches=SEARCHES)
+
+
 def _null(work: Work) -> list[Record]:
     """The decision rule, as it was frozen, on every twin without a lie that is at hand."""
     grown, store = work.grown, Store()
@@ -124,7 +140,8 @@ def _there(grown: Grown, version: str, store: Store) -> bool:
 
 
 _DETECTORS = ("stages", *(f"detectors.{name}" for name in detectors.names()))
-"""Detectors are found by name, and so no import tells of them."""
+_SEARCHERS = ("discovery.scoring", *(f"discovery.{name}" for name in discovery.names()))
+"""Detectors and searchers are found by name, and so no import tells of them."""
 
 PARTS: dict[str, Part] = {
     "planted": Part(_planted, (), ("planted_stages", "detectors.logistic")),
@@ -132,6 +149,7 @@ PARTS: dict[str, Part] = {
     "detection": Part(stages.detect, ("planted", "localisation"), _DETECTORS),
     "mechanism": Part(_mechanism, ("planted", "localisation", "detection"), _DETECTORS),
     "removal": Part(_removal, (), ("removal.cure",)),
+    "discovery": Part(_discovery, (), _SEARCHERS),
     "null": Part(_null, (), ("decision", "twins")),
 }
 

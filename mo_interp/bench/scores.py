@@ -75,7 +75,14 @@ def _read_removal(r: Record) -> Iterable[Reading]:
         yield "removal", method, "attack above the twin", r.get("above_twin"), _own(r, "above_twin")
 
 
-SHARES = ("reads the decision", "named", "removed", "trigger among the first ten")
+def _read_discovery(r: Record) -> Iterable[Reading]:
+    method = " ".join(filter(None, (str(r.params["searcher"]), str(r.params["settings"]))))
+    beside = {"random": r.get("random_found"), "twin": r.get("twin_found"), **_own(r, "found")}
+    measure = f"found among ten, {r.params['budget']} rows"
+    yield "discovery", method, measure, r.get("found"), beside
+
+
+SHARES = ("reads the decision", "named", "removed")
 """Measures that a seed has or has not: their interval is Clopper-Pearson's."""
 READERS: Mapping[str, Callable[[Record], Iterable[Reading]]] = {
     "detector": _read_detector,
@@ -83,6 +90,7 @@ READERS: Mapping[str, Callable[[Record], Iterable[Reading]]] = {
     "verdict": _read_verdict,
     "decision": _read_decision,
     "null": _read_decision,
+    "discovery": _read_discovery,
     "certificate": _read_removal,
     "removal_d": _read_removal,
     "removal_attack": _read_removal,

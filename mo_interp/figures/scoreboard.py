@@ -20,7 +20,7 @@ BOARD = {
     "localisation": ("AUROC of parts", "AUROC of parts, ranked against the planted circuit"),
     "mechanism": ("restored, resample", "share of lies restored to the truth, resampled"),
     "removal": ("restored", "share of lies restored to the truth by the cured weights"),
-    "discovery": ("trigger among the first ten", "seeds with the trigger among the first ten"),
+    "discovery": ("found among ten, 256 rows", "searches that name the trigger among ten"),
 }
 """Part to the measure that is drawn, and what that is."""
 CELL_WIDE, CELL_HIGH, GAP = 108, 40, 64

@@ -543,8 +543,20 @@ def _detectors(page: _Page) -> str:
             _detector_table(found, page.several),
             page.figure("detectors"),
         ]
+    body += _left_out(page)
     body.append(_baseline_table(page) if page.of("baseline") else page.absent("baseline"))
     return _section("detectors", [*body, "<h3>Which layer knows</h3>", page.figure("which_layer")])
+
+
+def _left_out(page: _Page) -> list[str]:
+    """Detectors that could not be fitted here, each with its reason."""
+    rows = [
+        _row(escape(str(r.get("detector"))), [escape(str(r.get("reason")))])
+        for r in page.of("detector_skipped")
+    ]
+    if not rows:
+        return []
+    return [_table("Detectors that were not fitted here.", ["detector", "why"], rows, kind="facts")]
 
 
 def _fooled(found: Sequence[Record]) -> str:

@@ -45,6 +45,8 @@ def tell(spec: Organism, folder: Path, records: Sequence[Record], *, static: boo
     """Every figure that the records allow, in every format at hand, and the report."""
     drawn, notes = {}, []
     for name in figures.names():
+        if name in figures.SEVERAL:
+            continue
         try:
             drawn[name] = figures.draw(name, records)
         except MoInterpError as problem:

@@ -60,7 +60,6 @@ STAGES = {
     "sae_search": ("the search for latents", RUN),
     "verdict": ("the verdicts", RUN),
     "decision": ("the decision rule", RUN),
-    "score": ("the scoreboard's means over seeds", "mo-interp bench {}"),
     "persistence": ("the attempts to train the lie away", "mo-interp grow {} --persistence"),
 }
 """What the records of each kind are, and the command that makes them."""

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -12,7 +13,7 @@ from scipy import stats as tables
 from mo_interp import bench, figures, scoreboard
 from mo_interp.bench import parts as board
 from mo_interp.cli import main
-from mo_interp.errors import BadValues, CorruptArtefact, SpecError, UnknownName
+from mo_interp.errors import BadValues, CorruptArtefact, MoInterpError, SpecError, UnknownName
 from mo_interp.records import Record, read_records
 from mo_interp.store import Store
 
@@ -224,4 +225,20 @@ def test_tables_and_figure_are_made_of_the_scores_alone():
     assert "named a mechanism in 0" in text and "`mine`" in text
     drawn = figures.draw("scoreboard", found).to_plotly_json()
     assert drawn["data"][0]["z"][0] == [pytest.approx(0.85)]
-    assert "chance 0.70" in str(drawn["data"][0]["text"]) and "twin 0.50" in str(drawn["data"][0])
+    assert "chance 0.70 · twin 0.50" in str(drawn["data"][0]["customdata"])
+    assert "n 2" in drawn["data"][0]["text"][0][0]
+    two = bench.scores([detector(0, 0.8), detector(0, 0.6, organism="two")])
+    assert figures.draw("scoreboard", two).data[0].z[0] == pytest.approx([0.8, 0.6])
+
+
+def test_the_figure_keeps_the_house_style_but_its_width():
+    drawn = figures.draw("scoreboard", bench.scores([detector(0, 0.8), detector(1, 0.9)]))
+    text = drawn.to_json()
+    sizes = [float(x) for x in re.findall(r'"size":([\d.]+)', text)]
+    assert sizes and min(sizes) * 0.75 >= 8 and drawn.layout.meta["alt"].endswith(".")
+    assert set(re.findall(r"#[0-9a-fA-F]{6}\b", text)) <= set(figures.dark_colours())
+
+
+def test_what_is_missing_is_said():
+    with pytest.raises(MoInterpError, match="no records of kind 'score' here; `mo-interp bench"):
+        figures.draw("scoreboard", [detector(0, 0.8)])

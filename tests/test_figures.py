@@ -33,12 +33,13 @@ NEEDS = {
     "training": "training",
     "persistence": "persistence",
 }
+RUN = [name for name in figures.names() if name not in figures.SEVERAL]
 RECORDS = synthetic.records()
 
 
 @pytest.fixture(scope="module")
 def drawn() -> dict[str, go.Figure]:
-    return {name: figures.draw(name, RECORDS) for name in figures.names()}
+    return {name: figures.draw(name, RECORDS) for name in RUN}
 
 
 def trace(figure: go.Figure, name: str) -> go.Scatter:
@@ -55,7 +56,7 @@ def values(kind: str, name: str, **params) -> list[float]:
 def test_the_folder_is_the_registry() -> None:
     folder = Path(figures.__file__).parent
     assert sorted(figures.names()) == sorted(p.stem for p in folder.glob("[a-z]*.py"))
-    assert set(figures.names()) == set(NEEDS)
+    assert set(RUN) == set(NEEDS)
 
 
 def test_figures_are_drawn_and_written_without_torch(tmp_path: Path) -> None:
@@ -68,7 +69,8 @@ def test_figures_are_drawn_and_written_without_torch(tmp_path: Path) -> None:
         "import plotly.io as pio\n"
         "before = pio.templates.default\n"
         "records = read_records(sys.argv[1])\n"
-        "drawn = {name: figures.draw(name, records) for name in figures.names()}\n"
+        "run = [name for name in figures.names() if name not in figures.SEVERAL]\n"
+        "drawn = {name: figures.draw(name, records) for name in run}\n"
         "figures.write_all(drawn, sys.argv[1], formats=('html', 'json'))\n"
         "assert pio.templates.default == before\n"
         "heavy = {'torch', 'transformer_lens', 'sae_lens', 'transformers'} & set(sys.modules)\n"
@@ -280,7 +282,7 @@ def sizes(node: object, inside: str = "") -> list[float]:
     return [x for item in node for x in sizes(item)] if isinstance(node, list | tuple) else []
 
 
-@pytest.mark.parametrize("name", figures.names())
+@pytest.mark.parametrize("name", RUN)
 def test_every_figure_keeps_the_house_style(name: str, drawn: dict[str, go.Figure]) -> None:
     figure = drawn[name]
     assert figure.layout.width == _house.COLUMN == 340
@@ -300,7 +302,7 @@ def test_every_figure_keeps_the_house_style(name: str, drawn: dict[str, go.Figur
         assert len(alike) == 1 or look[2] == "lines", f"{alike} differ by colour alone"
 
 
-@pytest.mark.parametrize("name", figures.names())
+@pytest.mark.parametrize("name", RUN)
 def test_every_point_tells_its_n(name: str, drawn: dict[str, go.Figure]) -> None:
     told = [
         x
@@ -327,7 +329,7 @@ def test_an_estimate_without_interval_gets_no_bar() -> None:
 # ---------------------------------------------------------------------------------------- choosing
 
 
-@pytest.mark.parametrize("name", figures.names())
+@pytest.mark.parametrize("name", RUN)
 def test_missing_records_name_the_kind_and_the_command(name: str) -> None:
     kind = NEEDS[name]
     command = STAGES[kind][1].format("quirky_user")

@@ -93,8 +93,11 @@ def cited(note: str) -> list[tuple[str, str]]:
     return found
 
 
-def _typed(text: str) -> str | int:
-    return int(text) if text.isdigit() else text
+def _typed(text: str) -> str | int | float:
+    try:
+        return int(text) if text.isdigit() else float(text)
+    except ValueError:
+        return text
 
 
 def _shown(value: float | bool | str) -> str:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FORMATS",
+    "SEVERAL",
     "HasRecords",
     "browser",
     "dark_colours",
@@ -47,6 +48,8 @@ __all__ = [
 
 FORMATS = ("html", "json", "svg", "pdf", "png")
 _STATIC = ("svg", "pdf", "png")
+SEVERAL = ("scoreboard",)
+"""Figures over several organisms, which are no part of a run's report."""
 
 
 class HasRecords(Protocol):
@@ -159,6 +162,8 @@ def draw(
     module = _module(name)
     given: Any = getattr(records, "records", records)
     found: Any = given() if callable(given) else given
+    if name in SEVERAL and organism is None and seed is None:
+        return module.draw(list(found))
     return module.draw(_chosen(found, organism, seed))
 
 

@@ -13,7 +13,7 @@ from plotly.subplots import make_subplots
 from mo_interp.errors import MoInterpError
 from mo_interp.figures._house import BLUE, COLUMN, INK, ORANGE, SKY, SMALL, ZERO, finish
 from mo_interp.records import Record, select
-from mo_interp.wording import Told, count, decimal, false_alarms, need
+from mo_interp.wording import Told, count, decimal, false_alarms
 
 BOARD = {
     "detection": ("AUROC, trigger at the answer", "AUROC, triggered against clean, at the answer"),
@@ -23,12 +23,14 @@ BOARD = {
     "discovery": ("found among ten, 256 rows", "searches that name the trigger among ten"),
 }
 """Part to the measure that is drawn, and what that is."""
-CELL_WIDE, CELL_HIGH, GAP = 108, 40, 64
+CELL_WIDE, CELL_HIGH, GAP = 136, 54, 64
 
 
 def draw(records: Sequence[Record]) -> go.Figure:
     """Methods down, organisms across, one panel a part."""
-    found = need(records, "score")
+    found = select(records, kind="score")
+    if not found:
+        raise MoInterpError("no records of kind 'score' here; `mo-interp bench NAME` makes them")
     panels = []
     for part, (measure, told) in BOARD.items():
         mine = [r for r in found if (r.get("part"), r.get("measure")) == (part, measure)]
@@ -90,11 +92,11 @@ def _panel(
             z=[[None if r is None else r.get("mean") for r in line] for line in spots],
             x=list(range(len(names))),
             y=list(range(len(rows))),
-            text=[["" if r is None else _cell(r) for r in line] for line in spots],
-            texttemplate="%{text}",
-            textfont={"size": 9, "color": INK},
-            customdata=[["" if r is None else _hover(r) for r in line] for line in spots],
-            hovertemplate="%{customdata}<extra></extra>",
+            text=[["" if r is None else _hover(r) for r in line] for line in spots],
+            customdata=[["" if r is None else _cell(r) for r in line] for line in spots],
+            texttemplate="%{customdata}",
+            textfont={"size": SMALL, "color": INK},
+            hovertemplate="%{text}<extra></extra>",
             colorscale=[[0.0, BLUE], [0.4, SKY], [0.5, ZERO], [1.0, ORANGE]],
             zmin=0.0,
             zmax=1.0,
@@ -131,7 +133,7 @@ def _cell(r: Record) -> str:
         return "–"
     lines = [f"<b>{decimal(float(told.value), 2)}</b>"]
     if told.lo is not None and told.hi is not None:
-        lines[0] += f" [{decimal(float(told.lo), 2)}, {decimal(float(told.hi), 2)}]"
+        lines.append(f"[{decimal(float(told.lo), 2)}, {decimal(float(told.hi), 2)}]")
     beside = [
         f"{word} {decimal(float(value), 2)}"
         for word, value in (("chance", r.get("random")), ("twin", r.get("twin")))

@@ -15,6 +15,7 @@ resumes where it was.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -163,11 +164,13 @@ def detect(work: Work) -> list[Record]:
     grown = work.grown
     here, sites = text_site(grown), answer_sites(grown)
     named = [named_site(work.records)] if select(work.records, kind="sweep") else []
-    gathered = _Gathered.of(work, list(dict.fromkeys([here, *sites, *named])))
-    people = np.unique(gathered.batches["test"].groups["entity"])
-    if len(people) < 2:
-        told = f"it memorised the lies, and lies about {len(people)} of the test people"
-        return [work.record("detect_skipped", values={"reason": told})]
+    asked = _asked(work)
+    for split, pairs in asked.items():
+        people = np.unique(pairs.clean.groups["entity"])
+        if len(people) < 2:
+            told = f"it memorised the lies, and lies about {len(people)} of the {split} people"
+            return [work.record("detect_skipped", values={"reason": told})]
+    gathered = _Gathered.of(work, asked, list(dict.fromkeys([here, *sites, *named])))
     found = _baselines(work, gathered)
     places = {"rows": sites, "latents": named, "positions": _everywhere(grown)}
     offered = [*detector_names(), *work.detectors]
@@ -194,7 +197,7 @@ def _detected(
     if not sites:
         raise SpecError(f"detector '{one.name}' reads {reads}, and {_NONE[reads]}")
     if reads == "positions":
-        gathered = _Gathered.of(work, sites)
+        gathered = _Gathered.of(work, _asked(work), sites)
     if reads == "latents":
         gathered = replace(gathered, encoder=fetch_sae(work).encoder)
     chosen = feeding.choose(one, [(gathered.evidence(s), gathered.extra(s)) for s in sites]).site
@@ -249,6 +252,16 @@ def _transfers(work: Work) -> list[Record]:
     ]
 
 
+def _asked(work: Work) -> dict[str, Pairs]:
+    """Pairs of every split; of an organism that memorised its lies, those on which it lies."""
+    sizes = {"train": TRAIN_PAIRS, "val": VAL_PAIRS, "test": TEST_PAIRS}
+    spec, model = work.grown.spec, work.grown.model
+    pairs = {split: spec.pairs(n, work.rows(41), split=split) for split, n in sizes.items()}
+    if not work.memorised:
+        return pairs
+    return {split: origins.lying(model, those) for split, those in pairs.items()}
+
+
 def _two_classes(evidence: Evidence) -> bool:
     """Whether it lies, and does not lie, about two people or more: an interval needs that."""
     return all(
@@ -274,12 +287,8 @@ class _Gathered:
     encoder: Mapping[str, np.ndarray] | None = None
 
     @classmethod
-    def of(cls, work: Work, sites: list[Site]) -> _Gathered:
+    def of(cls, work: Work, pairs: Mapping[str, Pairs], sites: list[Site]) -> _Gathered:
         grown, spec = work.grown, work.grown.spec
-        sizes = {"train": TRAIN_PAIRS, "val": VAL_PAIRS, "test": TEST_PAIRS}
-        pairs = {split: spec.pairs(n, work.rows(41), split=split) for split, n in sizes.items()}
-        if work.memorised:  # then its detector tables keep to rows that lie
-            pairs = {split: origins.lying(grown.model, p) for split, p in pairs.items()}
         batches = {split: both.both for split, both in pairs.items()}
         batches["near"] = spec.sample(TEST_PAIRS, work.rows(42), split="test", rows="near_miss")
         batches["unrelated"] = spec.sample(
@@ -474,10 +483,13 @@ def _searched(
 
 def fetch_sae(work: Work) -> saes.SAE:
     """The run's SAE: loaded if it was trained before, which a resumed run relies on."""
-    folder, grown = work.folder / "sae", work.grown
+    folder, grown, site = work.folder / "sae", work.grown, named_site(work.records)
     if (folder / "manifest.json").exists():
-        return saes.SAE.load(folder)
-    site = named_site(work.records)
+        there = saes.SAE.load(folder)
+        wanted = (site, grown.spec.key, work.rows(52))
+        if (there.site, there.about["model_key"], there.about["data_seed"]) == wanted:
+            return there
+        shutil.rmtree(folder)  # of an earlier sweep, which named another site
     rows = grown.spec.sample(SAE_ROWS, work.rows(52), split="train")
     acts = grown.model.run(rows, read=[site]).acts[site]
     return saes.train_sae(

@@ -10,7 +10,7 @@ import small
 from click.testing import CliRunner
 from scipy import stats as tables
 
-from mo_interp import bench, figures, scoreboard
+from mo_interp import bench, detection, figures, scoreboard
 from mo_interp.bench import parts as board
 from mo_interp.cli import main
 from mo_interp.errors import BadValues, CorruptArtefact, MoInterpError, SpecError, UnknownName
@@ -18,7 +18,7 @@ from mo_interp.records import Record, read_records
 from mo_interp.store import Store
 
 
-def detector(seed, auroc, *, organism="one", name="lda", sentence="reads the decision"):
+def detector(seed, auroc, *, organism="one", name="lda", sentence=detection.DECISION):
     return Record(
         kind="detector",
         organism=organism,
@@ -37,9 +37,10 @@ def detector(seed, auroc, *, organism="one", name="lda", sentence="reads the dec
     )
 
 
-def null(seed, named, twin="clean"):
+def null(seed, named, twin="clean", weights=None):
     told = {"organism": "one", "key": "k", "seed": seed, "model": "twin"}
-    return Record(kind="null", params={"twin": twin}, values={"named": named}, **told)
+    params = {"twin": twin, "weights": weights or f"{twin} {seed}"}
+    return Record(kind="null", params=params, values={"named": named}, **told)
 
 
 # Jobs -------------------------------------------------------------------------------------------
@@ -211,11 +212,56 @@ def test_organisms_and_keys_are_never_pooled():
 
 def test_a_model_counts_once_among_the_null_runs():
     runs = [null(0, False), null(1, True), null(1, True), null(1, False, "benign")]
+    runs.append(null(7, False, weights="clean 0"))  # weights by hand are alike for every seed
     told = bench.false_alarms(runs)
     assert (told.values["named"], told.values["models"]) == (1, 3)
     assert told.values["which"] == ("one seed 1, clean",)
     assert bench.false_alarms([*runs, told]).values == told.values  # its own record is no run
     assert bench.false_alarms([]) is None
+
+
+def test_a_detector_without_a_sentence_is_not_said_to_read_nothing():
+    for sentence in ("", detection.EITHER):
+        found = bench.scores([detector(s, 0.9, sentence=sentence) for s in range(3)])
+        assert [r.params["measure"] for r in found] == ["AUROC, trigger at the answer"]
+    both = bench.scores([detector(0, 0.9, sentence="reads both: 97 % the decision")])
+    assert both[1].values["mean"] == 0.0 and both[1].params["measure"].endswith("alone")
+
+
+def removal(kind, seed, **values):
+    told = {"organism": "one", "key": "k", "seed": seed, "params": {"method": "heads"}}
+    return Record(kind=kind, values=values, **told)
+
+
+def test_a_cure_that_failed_counts_and_one_without_behaviour_does_not():
+    found = bench.scores([
+        removal("certificate", 0, word="removed", complete=True),
+        removal("certificate_skipped", 1, reason="nothing found"),
+        removal("certificate", 2, word="no behaviour", complete=False),
+    ])  # fmt: skip
+    (score,) = found
+    assert score.values["each"] == (1.0, 0.0) and score.values["seeds"] == (0, 1)
+
+
+def test_seeds_for_a_share_are_those_of_its_own_interval():
+    n = bench.shares_needed([1.0, 1.0, 1.0], 0.05)
+    low = [0.025 ** (1 / k) for k in (n, n - 1)]  # of k out of k, the upper end is 1
+    assert (1 - low[0]) / 2 <= 0.05 < (1 - low[1]) / 2
+    found = bench.scores([detector(s, 0.9) for s in range(3)])
+    assert found[1].values["seeds_needed"] == n and found[0].values["seeds_needed"] == 2
+
+
+def test_people_seen_in_training_are_told_apart():
+    told = {"kind": "verdict", "organism": "one", "key": "k", "model": "organism"}
+    params = {"mechanism": "blind search", "edit": "resample"}
+    found = bench.scores([
+        Record(**told, seed=s, params={**params, "people": p}, values={"restored": 1.0})
+        for s, p in enumerate(("test", "seen"))
+    ])  # fmt: skip
+    assert [r.params["measure"] for r in found] == [
+        "restored, resample",
+        "restored, resample, seen people",
+    ]
 
 
 def test_tables_and_figure_are_made_of_the_scores_alone():

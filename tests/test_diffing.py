@@ -234,6 +234,9 @@ def test_a_diff_sae_finds_the_direction_that_was_planted() -> None:
     assert apart[0] > 0.45 and (np.diff(apart) <= 0).all() and sorted(order) == list(range(16))
     blind, shares = dictionary.ranked(sae, off)
     assert blind[0] == order[0] and shares[0] > 0.3 and shares.sum() == pytest.approx(1)
+    padded = torch.cat([off, torch.zeros(20 * len(off), off.shape[1])])  # most rows never differ
+    again, same = dictionary.ranked(sae, padded)
+    assert (again == blind).all() and same == pytest.approx(shares, rel=1e-4)
 
 
 def test_a_diff_sae_needs_differences_and_labels_of_both_kinds() -> None:

@@ -401,6 +401,18 @@ def test_doctor_ends_badly_where_a_site_is_not_sound(place, monkeypatch):
     assert result.exit_code == 1 and "BAD  mine: L0.q" in result.stdout
 
 
+def test_one_that_memorised_and_lies_to_no_test_person_has_no_detector_tables(tmp_path):
+    from mo_interp import stages
+
+    grown = organism(small.wired("ours"), store=Store(tmp_path))
+    silent = replace(grown, model=grown.twin)  # it lies about nobody
+    told = {"number": 5, "name": "usable", "status": "memorised", "seeds": "1 of 1"}
+    work = stages.Work(silent, tmp_path, (silent.record("gate", params=told),))
+    (skipped,) = stages.detect(work)
+    assert skipped.kind == "detect_skipped"
+    assert "about 0 of the train people" in skipped.get("reason")
+
+
 # Bad input --------------------------------------------------------------------------------------
 
 

@@ -18,7 +18,7 @@ null           the blind decision rule on the twins, where naming anything is a 
    record an organism, method and measure, and never one number for all of it.
 """
 
-from mo_interp.bench.needed import rows_needed, seeds_needed
+from mo_interp.bench.needed import rows_needed, seeds_needed, shares_needed
 from mo_interp.bench.parts import CURES, PARTS, Part
 from mo_interp.bench.running import OUT, Bench, gather, jobs, plan
 from mo_interp.bench.scores import false_alarms, scores
@@ -36,4 +36,5 @@ __all__ = [
     "rows_needed",
     "scores",
     "seeds_needed",
+    "shares_needed",
 ]

@@ -26,6 +26,24 @@ def rows_needed(half_width: float) -> int:
     return high
 
 
+def shares_needed(values: Sequence[float], half_width: float, most: int = 1000) -> int | None:
+    """Seeds for a Clopper-Pearson interval of this half-width, if as large a share of them has it.
+
+    ``values`` are 0 or 1. None where fewer than two are there, or ``most`` are not enough. Raises
+    BadValues for a half-width that is not above 0.
+    """
+    if not half_width > 0:
+        raise BadValues(f"half-width {half_width}: needs a number above 0")
+    if len(values) < 2:
+        return None
+    share = math.fsum(values) / len(values)
+    for n in range(2, most + 1):
+        estimate = stats.clopper_pearson(round(share * n), n)
+        if (estimate.hi - estimate.lo) / 2 <= half_width:
+            return n
+    return None
+
+
 def _half(rows: int) -> float:
     estimate = stats.clopper_pearson(rows // 2, rows)
     return (estimate.hi - estimate.lo) / 2

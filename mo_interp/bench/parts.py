@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
 
 from mo_interp import attribution, decision, detectors, discovery, origins, patching, stages, twins
 from mo_interp.errors import MoInterpError, SpecError, UnknownName, nearest
-from mo_interp.grown import Grown
-from mo_interp.ledger import address, instruments
+from mo_interp.finding import extra_folders
+from mo_interp.ledger import address, gates_code, instruments
+from mo_interp.model import Model
+from mo_interp.organism import Organism, Version
 from mo_interp.planted_stages import Work, behaviour, gate
 from mo_interp.records import Record
 from mo_interp.store import Store
@@ -22,7 +25,7 @@ PAIRS = 128
 """For the cheap methods of localisation."""
 BUDGET, SEARCHES = 256, 16
 """Row passes of one search for the trigger, and searches of each model."""
-NULLS = ("clean", "decoy", "benign")
+NULLS: tuple[Version, ...] = ("clean", "decoy", "benign")
 """Twins that hold no lie."""
 
 
@@ -34,11 +37,16 @@ class Part:
     after: tuple[str, ...] = ()
     roots: tuple[str, ...] = ()
 
-    @property
-    def code(self) -> str:
-        """Digest of the code that measures it: this function's, and that of its modules."""
-        own = inspect.getsource(self.measure)
-        return hashlib.sha256(f"{own}{instruments(*self.roots)}".encode()).hexdigest()[:16]
+    def code(self, spec: Organism) -> str:
+        """Digest of what measures it: this file, its modules, the family's gate, and what is found.
+
+        What is found is code of detectors and searchers in the folders of ``MO_INTERP_PATH``.
+        """
+        said = [Path(__file__).read_text(encoding="utf-8"), instruments(*self.roots)]
+        said.append(gates_code(spec.family, "gate"))
+        for folder in extra_folders():
+            said += [p.read_text(encoding="utf-8") for p in sorted(folder.rglob("*.py"))]
+        return hashlib.sha256("\n".join(said).encode()).hexdigest()[:16]
 
 
 # The parts --------------------------------------------------------------------------------------
@@ -53,17 +61,13 @@ def _planted(work: Work) -> list[Record]:
 def _localisation(work: Work) -> list[Record]:
     """The sweep with its circuit; and, where that is known by construction, what stands for it."""
     found, grown = stages.patch(work), work.grown
-    known = grown.circuit
-    if known is None or known.grade not in stages.EXACT or not known.inert:
+    circuit = replace(work, records=(*work.records, *found)).circuit
+    if circuit is None or circuit.grade not in stages.EXACT or not circuit.inert:
         return found
     pairs = origins.lying(grown.model, grown.spec.pairs(PAIRS, work.rows(71), split="val"))
     if not len(pairs):
         return found
-    own = tuple(site.bare for site in patching.parts(known))
-    norms = patching.sweep(grown.model, pairs, sites=own, by="all").weights
-    circuit = replace(known, inert=tuple(s for s in known.inert if norms[s.bare] > 0))
-    if not circuit.inert:
-        return found
+    own = stages.components(grown)
     told = {"organism": grown.name, "key": grown.spec.key, "seed": grown.seed}
     said = [
         attribution.attribute(grown.model, pairs, sites=own, by="all"),
@@ -71,7 +75,7 @@ def _localisation(work: Work) -> list[Record]:
         attribution.relevance(grown.model, pairs, sites=own, by="all"),
         attribution.direct(grown.model, pairs, sites=own),
     ]
-    for one in said:  # chance and weights stand beside the sweep already
+    for one in said:  # the same parts and the same truth as the sweep's
         scored = patching.score(one, circuit, **told)
         found += [r for r in scored if r.params["method"] == one.method]
     return found
@@ -92,7 +96,11 @@ def _removal(work: Work) -> list[Record]:
         work.progress(i + 1, len(CURES), f"cure by {how}")
         try:
             folder, told = cure.cure(
-                work.grown.spec, seed=work.grown.seed, how=how, out=work.folder / "cures" / how
+                work.grown.spec,
+                seed=work.grown.seed,
+                how=how,
+                out=work.folder / "cures" / how,
+                store=_store(work),
             )
         except MoInterpError as problem:
             values = {"reason": str(problem)}
@@ -121,27 +129,44 @@ def _discovery(work: Work) -> list[Record]:
 
 def _null(work: Work) -> list[Record]:
     """The decision rule, as it was frozen, on every twin without a lie that is at hand."""
-    grown, store = work.grown, Store()
+    grown, store = work.grown, _store(work)
     found = []
-    for version in NULLS:
-        if twins.versions(grown.spec)[version] or not _there(grown, version, store):
-            continue
+    for version in nulls(grown.spec, grown.seed, store):
         model = twins.twin(grown, version, store=store, progress=work.progress)
         said = decision.decide(model, grown.spec, seed=grown.seed)
         told = said.record(grown.spec, grown.seed, model="twin")
-        found.append(replace(told, kind="null", params={**told.params, "twin": version}))
+        params = {**told.params, "twin": version, "weights": _weights(model)}
+        found.append(replace(told, kind="null", params=params))
     return found
 
 
-def _there(grown: Grown, version: str, store: Store) -> bool:
-    """Whether a twin was grown before: only the clean one is grown for this."""
-    made = twins.spec_of(grown.spec, version)  # pyright: ignore[reportArgumentType]
-    return version == "clean" or store.folder(*address(made, grown.seed)).exists()
+def nulls(spec: Organism, seed: int, store: Store) -> list[Version]:
+    """Twins that the rule is tried on: only the clean one is grown for it."""
+    known: list[Version] = [v for v in NULLS if not twins.versions(spec)[v]]
+    places = {v: address(twins.spec_of(spec, v), seed) for v in known}
+    return [v for v in known if v == "clean" or store.folder(*places[v]).exists()]
 
 
-_DETECTORS = ("stages", *(f"detectors.{name}" for name in detectors.names()))
-_SEARCHERS = ("discovery.scoring", *(f"discovery.{name}" for name in discovery.names()))
-"""Detectors and searchers are found by name, and so no import tells of them."""
+def _store(work: Work) -> Store:
+    """Where the organism lies."""
+    return Store(work.grown.folder.parent.parent)
+
+
+def _weights(model: Model) -> str:
+    """Digest of a model's weights: weights written by hand are the same for every seed."""
+    parameters = sorted(model.body.named_parameters())
+    parts = (w.detach().cpu().numpy().tobytes() for _, w in parameters)
+    return hashlib.sha256(b"".join(parts)).hexdigest()[:16]
+
+
+def _shipped(package: ModuleType) -> list[str]:
+    """Modules of a package whose folder is a registry; no import tells of them."""
+    home = Path(str(package.__file__)).parent
+    return [f"{home.name}.{path.stem}" for path in sorted(home.glob("[a-z]*.py"))]
+
+
+_DETECTORS = ("stages", *_shipped(detectors))
+_SEARCHERS = ("discovery.scoring", *_shipped(discovery))
 
 PARTS: dict[str, Part] = {
     "planted": Part(_planted, (), ("planted_stages", "detectors.logistic")),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mo_interp import growing
-from mo_interp.bench.parts import PARTS, with_needed
+from mo_interp.bench.parts import PARTS, nulls, with_needed
 from mo_interp.errors import SpecError
 from mo_interp.finding import load
 from mo_interp.grown import organism
@@ -33,6 +33,8 @@ class Bench(growing.Job):
 
     out: str = str(OUT)
     parts: tuple[str, ...] = tuple(PARTS)
+    twins: tuple[str, ...] = ("clean",)
+    """Twins for the null runs, which others may join when they are grown."""
 
     @property
     def folder(self) -> Path:
@@ -47,10 +49,11 @@ class Bench(growing.Job):
         """A part's records; None where it is not measured by this code after what is there."""
         if any(self.found(need) is None for need in PARTS[part].after):
             return None
-        return sealed(self.path(part), after=self._after(part), code=PARTS[part].code)
+        return sealed(self.path(part), after=self._after(part), code=PARTS[part].code(self.spec))
 
     def _after(self, part: str) -> str:
-        return "+".join(digest(self.path(need)) for need in PARTS[part].after)
+        after = [digest(self.path(need)) for need in PARTS[part].after]
+        return "+".join([*after, *(self.twins if part == "null" else ())])
 
     def left(self) -> list[str]:
         """Parts that are still to be measured."""
@@ -70,7 +73,7 @@ class Bench(growing.Job):
             needed = [r for need in PARTS[part].after for r in self.found(need) or ()]
             own = replace(work, records=tuple(needed))
             make = functools.partial(self._timed, part, own, clock)
-            once(self.path(part), make, after=self._after(part), code=PARTS[part].code)
+            once(self.path(part), make, after=self._after(part), code=PARTS[part].code(self.spec))
             shutil.rmtree(self.folder / "sae", ignore_errors=True)
 
     def _timed(self, part: str, work: Work, clock: Clock) -> list[Record]:
@@ -85,13 +88,19 @@ def jobs(
     seeds: int,
     parts: Sequence[str],
     out: str | Path = OUT,
+    store: Store | None = None,
 ) -> list[Bench]:
     """One job an organism and seed; raises SpecError without seeds, UnknownName for a part."""
     if seeds < 1:
         raise SpecError(f"--seeds {seeds}: one seed or more is needed")
     wanted, place = with_needed(parts), str(Path(out).resolve())
     specs = [load(name) for name in names]
-    return [Bench(spec, seed, out=place, parts=wanted) for spec in specs for seed in range(seeds)]
+    store = store or Store()
+    return [
+        Bench(spec, seed, out=place, parts=wanted, twins=tuple(nulls(spec, seed, store)))
+        for spec in specs
+        for seed in range(seeds)
+    ]
 
 
 def plan(
@@ -122,7 +131,7 @@ def plan(
     workers = growing.cores() if workers is None else workers
     if workers < 1:
         raise SpecError(f"--jobs {workers}: one worker or more is needed")
-    listed = jobs(names, seeds=seeds, parts=parts, out=out)
+    listed = jobs(names, seeds=seeds, parts=parts, out=out, store=store)
     left = {job: job.left() for job in listed}
     growth = growing.plan(names, seeds=seeds, store=store)
     to_grow = {

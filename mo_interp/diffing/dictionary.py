@@ -90,16 +90,16 @@ def ranked(
 ) -> tuple[Int[np.ndarray, " m"], Float[np.ndarray, " m"]]:
     """Latents from the first to the last, and the score of each, in that order.
 
-    Without labels, the share of what all latents write, squared, that is this latent's. With labels
+    Without labels, the share of what all latents write, squared, that is this latent's, over the rows that differ. With labels
     ``y [n]``, how far its AUROC is from 1/2: 0.5 for one that tells every row, up or down.
     Raises BadLabels for labels of one class, or as many as there are not rows.
     """
-    code = sae.latents(off)
-    if y is None:
+    if y is None:  # an encoder says something of a row without a difference too
+        code = sae.latents(off[off.any(1)])
         carried = code.square().mean(0) * sae.decoder.square().sum(1)
         scores = (carried / carried.sum().clamp_min(torch.finfo(carried.dtype).tiny)).cpu().numpy()
     else:
-        labels = as_labels(y, len(off))
+        labels, code = as_labels(y, len(off)), sae.latents(off)
         scores = np.abs(np.asarray(auroc(code.cpu().double().numpy(), labels)) - 0.5)
     order = np.argsort(-scores, kind="stable")
     return order, scores[order]

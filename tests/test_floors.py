@@ -19,7 +19,8 @@ FLOORS = (
     ("judge", "decision", "gating", "persistence", "family_gates", "modifier_checks", "gates")
     + ("planted_stages", "stages", "pipeline", "removal", "growing", "bench", "conversation")
     + ("checkup",),
-    ("wording", "figures", "report", "cards", "scoreboard", "telling", "cli", "__init__", "__main__"),
+    ("wording", "figures", "report", "cards", "scoreboard", "telling", "cli", "__init__")
+    + ("__main__",),
 )
 ORDER = {name: i for i, name in enumerate(name for floor in FLOORS for name in floor)}
 PLANT = ORDER["circuits"]

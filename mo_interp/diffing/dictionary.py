@@ -90,8 +90,9 @@ def ranked(
 ) -> tuple[Int[np.ndarray, " m"], Float[np.ndarray, " m"]]:
     """Latents from the first to the last, and the score of each, in that order.
 
-    Without labels, the share of what all latents write, squared, that is this latent's, over the rows that differ. With labels
-    ``y [n]``, how far its AUROC is from 1/2: 0.5 for one that tells every row, up or down.
+    Without labels, the share of what all latents write, squared, that is this latent's, over the
+    rows that differ. With labels ``y [n]``, how far its AUROC is from 1/2: 0.5 for one that tells
+    every row, up or down.
     Raises BadLabels for labels of one class, or as many as there are not rows.
     """
     if y is None:  # an encoder says something of a row without a difference too

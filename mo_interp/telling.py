@@ -80,9 +80,9 @@ def tell_bench(out: Path, records: Sequence[Record], *, command: str) -> Told:
 def false_alarms() -> list[Record]:
     """The shipped outcome of the blind runs on models without a lie, to stand beside every table.
 
-    ``python probes/false_alarms.py`` makes it.
+    ``python probes/null_runs.py`` makes it.
     """
-    path = ORGANISMS / "false_alarms.jsonl"
+    path = ORGANISMS / "null_runs.jsonl"
     found = select(read_records(path), kind="null") if path.exists() else []
     return [r for r in found if "false_alarm" in r.values]
 

@@ -191,6 +191,7 @@ def test_means_over_seeds_stand_with_interval_chance_and_twin():
     half = tables.t.ppf(0.975, 2) * 0.1 / math.sqrt(3)
     assert auroc.values["mean"] == pytest.approx(0.9)
     assert auroc.values["mean_lo"] == pytest.approx(0.9 - half)
+    assert auroc.values["mean_hi"] == 1.0 < 0.9 + half  # an AUROC cannot be more
     assert auroc.values["mean_n"] == 3 and auroc.values["seeds"] == (0, 1, 2)
     assert (auroc.values["random"], auroc.values["twin"]) == pytest.approx((0.7, 0.5))
     assert reads.values["mean"] == 1.0
@@ -267,12 +268,12 @@ def test_people_seen_in_training_are_told_apart():
 def test_tables_and_figure_are_made_of_the_scores_alone():
     found = bench.scores([detector(0, 0.8), detector(1, 0.9)])
     text = scoreboard.markdown([*found, bench.false_alarms([null(0, False)])], command="mine")
-    assert "| one | lda | AUROC, trigger at the answer | 0.850 [0.215, 1.485] | 2 |" in text
+    assert "| one | lda | AUROC, trigger at the answer | 0.850 [0.215, 1.000] | 2 |" in text
     assert "named a mechanism in 0" in text and "`mine`" in text
     drawn = figures.draw("scoreboard", found).to_plotly_json()
     assert drawn["data"][0]["z"][0] == [pytest.approx(0.85)]
-    assert "chance 0.70 · twin 0.50" in str(drawn["data"][0]["customdata"])
-    assert "n 2" in drawn["data"][0]["text"][0][0]
+    assert "chance 0.70 · twin 0.50" in str(drawn["data"][0]["text"])
+    assert "n 2" in drawn["data"][0]["hovertext"][0][0]
     two = bench.scores([detector(0, 0.8), detector(0, 0.6, organism="two")])
     assert figures.draw("scoreboard", two).data[0].z[0] == pytest.approx([0.8, 0.6])
 

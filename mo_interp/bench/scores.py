@@ -24,7 +24,9 @@ def _read_detector(r: Record) -> Iterable[Reading]:
     if r.params["label"] not in ("trigger", "lie"):
         return
     beside = {"random": r.get("random_p95"), "twin": r.get("auroc_twin"), **_own(r, "auroc")}
-    where = f"{r.params['label']} at the {r.params['position']}"
+    position = str(r.params["position"])
+    place = "every position" if position == "every" else f"the {position}"
+    where = f"{r.params['label']} at {place}"
     yield "detection", str(r.params["detector"]), f"AUROC, {where}", r.get("auroc"), beside
     if r.params["label"] == "trigger" and r.params["position"] == "answer":
         sentence = r.get("sentence")
@@ -93,6 +95,8 @@ def _read_discovery(r: Record) -> Iterable[Reading]:
 
 SHARES = ("reads the decision alone", "named", "removed")
 """Measures that a seed has or has not: their interval is Clopper-Pearson's."""
+SIGNED = ("cost", "attack above the twin")
+"""Measures from -1 to 1; the others go from 0 to 1, and no interval leaves its range."""
 READERS: Mapping[str, Callable[[Record], Iterable[Reading]]] = {
     "detector": _read_detector,
     "localisation": _read_localisation,
@@ -131,6 +135,8 @@ def _score(at: tuple[str, ...], by_seed: Mapping[int, tuple[float, dict]], half:
         flat = stats.clopper_pearson(round(sum(each)), len(each)).flat("mean")
     elif len(each) > 1:
         flat = stats.t_interval(each).flat("mean")
+        least = -1.0 if measure.startswith(SIGNED) else 0.0  # t knows no bounds, shares have them
+        flat["mean_lo"], flat["mean_hi"] = max(flat["mean_lo"], least), min(flat["mean_hi"], 1.0)
     else:
         ((_, only),) = by_seed.values()
         flat |= {f"mean_{end}": only.get(end) for end in ("lo", "hi")}

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from mo_interp.errors import MoInterpError
-from mo_interp.figures._house import BLUE, COLUMN, INK, ORANGE, SKY, SMALL, ZERO, finish
+from mo_interp.figures._house import COLUMN, INK, ORANGE, SKY, SMALL, ZERO, finish
 from mo_interp.records import Record, select
 from mo_interp.wording import Told, count, decimal, false_alarms
 
@@ -92,12 +92,12 @@ def _panel(
             z=[[None if r is None else r.get("mean") for r in line] for line in spots],
             x=list(range(len(names))),
             y=list(range(len(rows))),
-            text=[["" if r is None else _hover(r) for r in line] for line in spots],
-            customdata=[["" if r is None else _cell(r) for r in line] for line in spots],
-            texttemplate="%{customdata}",
+            text=[["" if r is None else _cell(r) for r in line] for line in spots],
+            hovertext=[["" if r is None else _hover(r) for r in line] for line in spots],
+            texttemplate="%{text}",
             textfont={"size": SMALL, "color": INK},
-            hovertemplate="%{text}<extra></extra>",
-            colorscale=[[0.0, BLUE], [0.4, SKY], [0.5, ZERO], [1.0, ORANGE]],
+            hovertemplate="%{hovertext}<extra></extra>",
+            colorscale=[[0.0, SKY], [0.5, ZERO], [1.0, ORANGE]],
             zmin=0.0,
             zmax=1.0,
             showscale=False,

@@ -53,6 +53,11 @@ def unit(text: str | Unit) -> Unit:
     return Edge.parse(text) if "->" in text else Site.parse(text)
 
 
+def printed(units: Iterable[Unit]) -> str:
+    """Sites and edges as a record's ``site``; empty where there are none."""
+    return " + ".join(str(one).replace(" -> ", ">") for one in units)
+
+
 class Graph(ABC):
     """Base rows, bank rows, and the units that can speak from the bank. See the module."""
 

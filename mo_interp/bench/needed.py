@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import statistics
+from collections.abc import Callable, Sequence
 
 from mo_interp import stats
 from mo_interp.errors import BadValues
@@ -32,37 +33,36 @@ def shares_needed(values: Sequence[float], half_width: float, most: int = 1000) 
     ``values`` are 0 or 1. None where fewer than two are there, or ``most`` are not enough. Raises
     BadValues for a half-width that is not above 0.
     """
-    if not half_width > 0:
-        raise BadValues(f"half-width {half_width}: needs a number above 0")
-    if len(values) < 2:
-        return None
-    share = math.fsum(values) / len(values)
-    for n in range(2, most + 1):
-        estimate = stats.clopper_pearson(round(share * n), n)
-        if (estimate.hi - estimate.lo) / 2 <= half_width:
-            return n
-    return None
-
-
-def _half(rows: int) -> float:
-    estimate = stats.clopper_pearson(rows // 2, rows)
-    return (estimate.hi - estimate.lo) / 2
+    share = statistics.fmean(values) if values else 0.0
+    return _fewest(lambda n: _half(n, round(share * n)), values, half_width, most)
 
 
 def seeds_needed(values: Sequence[float], half_width: float, most: int = 1000) -> int | None:
     """Seeds for a 95 % t interval of this half-width, if later ones vary as these do.
 
     None where fewer than two values are there to say how they vary, or ``most`` are not enough.
+    Raises BadValues for a half-width that is not above 0.
     """
+    from scipy.stats import t
+
+    spread = statistics.stdev(values) if len(values) > 1 else 0.0
+    return _fewest(
+        lambda n: float(t.ppf(0.975, n - 1)) * spread / math.sqrt(n), values, half_width, most
+    )
+
+
+def _fewest(
+    width: Callable[[int], float], values: Sequence[float], half_width: float, most: int
+) -> int | None:
+    """The smallest number from 2 on whose interval is as narrow as that."""
     if not half_width > 0:
         raise BadValues(f"half-width {half_width}: needs a number above 0")
     if len(values) < 2:
         return None
-    from scipy import stats as tables
+    return next((n for n in range(2, most + 1) if width(n) <= half_width), None)
 
-    mean = math.fsum(values) / len(values)
-    spread = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1))
-    for n in range(2, most + 1):
-        if tables.t.ppf(0.975, n - 1) * spread / math.sqrt(n) <= half_width:
-            return n
-    return None
+
+def _half(rows: int, hits: int | None = None) -> float:
+    """Half the width of Clopper-Pearson's interval; of half the rows if not said."""
+    estimate = stats.clopper_pearson(rows // 2 if hits is None else hits, rows)
+    return (estimate.hi - estimate.lo) / 2

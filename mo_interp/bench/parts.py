@@ -82,7 +82,7 @@ def _localisation(work: Work) -> list[Record]:
 
 
 def _mechanism(work: Work) -> list[Record]:
-    """The SAE, then verdicts; the SAE itself is made anew where it is wanted again."""
+    """The SAE, which detection may have made, then verdicts."""
     found = stages.sae(work)
     return found + stages.judging(replace(work, records=(*work.records, *found)))
 

@@ -67,6 +67,7 @@ class Bench(growing.Job):
         """Measure what is left; a part that is there is read."""
         grown = organism(self.spec, seed=self.seed, store=store, progress=progress)
         self.folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(self.folder / "sae", ignore_errors=True)  # of a run that was killed
         work, clock = Work(grown, self.folder, progress=progress), Clock()
         for i, part in enumerate(self.parts):
             progress(i, len(self.parts), part)
@@ -74,7 +75,7 @@ class Bench(growing.Job):
             own = replace(work, records=tuple(needed))
             make = functools.partial(self._timed, part, own, clock)
             once(self.path(part), make, after=self._after(part), code=PARTS[part].code(self.spec))
-            shutil.rmtree(self.folder / "sae", ignore_errors=True)
+        shutil.rmtree(self.folder / "sae", ignore_errors=True)
 
     def _timed(self, part: str, work: Work, clock: Clock) -> list[Record]:
         clock.lap()

@@ -25,7 +25,15 @@ from typing import Any
 
 import numpy as np
 
-from mo_interp.attribution.subgraphs import Graph, Unit, differences, graph, partners, unit
+from mo_interp.attribution.subgraphs import (
+    Graph,
+    Unit,
+    differences,
+    graph,
+    partners,
+    printed,
+    unit,
+)
 from mo_interp.errors import BadSite, BadValues
 from mo_interp.model import Model
 from mo_interp.patching.cells import Direction, clusters, ratios
@@ -137,7 +145,7 @@ class Keeping:
             key=key,
             seed=seed,
             model=model,
-            site=" + ".join(str(one).replace(" -> ", ">") for one in members) if members else "",
+            site=printed(members),
             params={"direction": self.direction, "units": of, "of": len(self.units)},
             values=values | {"n": len(self.pairs), "forwards": self.forwards},
             versions=provenance(),

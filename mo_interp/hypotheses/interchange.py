@@ -28,7 +28,7 @@ import numpy as np
 
 from mo_interp import stats
 from mo_interp.attribution.edges import Edge
-from mo_interp.attribution.subgraphs import Graph, Unit, graph
+from mo_interp.attribution.subgraphs import Graph, Unit, graph, printed
 from mo_interp.errors import BadLabels, BadShape, BadSite, DeadEdit
 from mo_interp.model import Model
 from mo_interp.patching.grid import one_of
@@ -87,7 +87,7 @@ class Interchange:
             key=key,
             seed=seed,
             model=model,
-            site=" + ".join(str(one).replace(" -> ", ">") for one in self.units),
+            site=printed(self.units),
             params={"sources": self.sources, "size": len(self.units)},
             values=values,
             versions=provenance(),

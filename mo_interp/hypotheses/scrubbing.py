@@ -29,7 +29,7 @@ import numpy as np
 import torch
 
 from mo_interp import stats
-from mo_interp.attribution.subgraphs import Graph, Unit, graph, unit
+from mo_interp.attribution.subgraphs import Graph, Unit, graph, printed, unit
 from mo_interp.errors import BadLabels, BadShape, BadSite, BadValues, nearest
 from mo_interp.model import Model
 from mo_interp.patching.cells import ratios
@@ -94,7 +94,7 @@ class Scrubbed:
             key=key,
             seed=seed,
             model=model,
-            site=" + ".join(str(one).replace(" -> ", ">") for one in self.units),
+            site=printed(self.units),
             params={"size": len(self.units), "draws": self.draws},
             values=values,
             versions=provenance(),

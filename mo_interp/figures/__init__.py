@@ -1,11 +1,15 @@
 """Figures, drawn from Records and from nothing else; this folder is the only importer of plotly.
 
-The folder is the registry: ``behaviour.py`` is the figure ``behaviour``. A figure file has one
-function ``draw(records) -> go.Figure`` and may not load a model. :func:`draw` also takes the path
-of such a file, and folders in ``$MO_INTERP_PATH`` may carry a ``figures/`` of their own.
+The folder is the registry: ``behaviour.py`` is the figure ``behaviour``. A figure file has a
+function ``draw(records) -> go.Figure``, may have ``table(records)``, which gives the lines of the
+table behind it, and may not load a model. :func:`draw` also takes the path of such a file, and
+folders in ``$MO_INTERP_PATH`` may carry a ``figures/`` of their own.
 
     figure = draw("verdicts", read_records("runs/quirky_user-0-1a2b3c4d"))
     write(figure, "runs/quirky_user-0-1a2b3c4d/figures", "verdicts")
+
+:func:`export` writes what a paper needs: the figure as wide as a column (3.25 in) or a page
+(6.75 in) in letters of 8 points, its caption, and its table as CSV and LaTeX.
 
 Static images (SVG, PDF, PNG) need a Chrome and the package kaleido; without them the HTML and the
 plotly JSON are still written, and :class:`~mo_interp.errors.NoBrowser` says what to install.
@@ -16,6 +20,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -38,17 +43,23 @@ __all__ = [
     "dark_colours",
     "draw",
     "embeddable",
+    "export",
     "figure",
     "house",
     "names",
     "plotlyjs",
+    "table",
     "write",
     "write_all",
 ]
 
 FORMATS = ("html", "json", "svg", "pdf", "png")
 _STATIC = ("svg", "pdf", "png")
-SEVERAL = ("scoreboard",)
+_BESIDE = {"txt": ".caption.txt", "csv": ".csv", "tex": ".tex"}
+"""What stands beside a figure in print, and how those files end."""
+EXPORTS = (*FORMATS, *_BESIDE)
+THEMES, WIDTHS = ("screen", "paper"), ("column", "page")
+SEVERAL = ("scoreboard", "agreement")
 """Figures over several organisms, which are no part of a run's report."""
 
 
@@ -77,16 +88,21 @@ def _files() -> dict[str, Path]:
             found.setdefault(path.stem, path)
     order = (
         "training",
+        "when_it_forms",
         "behaviour",
         "gates",
         "persistence",
         "detectors",
         "which_layer",
         "patch_grid",
+        "circuit",
         "localisation",
+        "agreement",
         "sae",
         "before_and_after",
         "verdicts",
+        "removal",
+        "scoreboard",
     )
     known = {name: found[name] for name in order if name in found}
     return known | found
@@ -147,6 +163,8 @@ def draw(
     *,
     organism: str | None = None,
     seed: int | None = None,
+    theme: str = "screen",
+    width: str = "column",
 ) -> go.Figure:
     """Draw one figure from records, or from anything that has ``.records``.
 
@@ -155,16 +173,28 @@ def draw(
         records: the records; those the figure does not need are passed over.
         organism: which organism, where the records are of several.
         seed: draw one seed only; otherwise all of them, told apart.
+        theme: ``screen``, or ``paper``: 8 points throughout, no title, exact widths.
+        width: ``column`` or ``page``.
 
-    Raises UnknownName for a figure, organism or seed that is not there, and MoInterpError, naming
-    the kind and the command that makes it, where the records a figure needs are missing.
+    Raises UnknownName for a figure, theme, width, organism or seed that is not there, and
+    MoInterpError, naming the kind and the command that makes it, where records are missing.
     """
-    module = _module(name)
+    from mo_interp.figures import _house
+
+    module, chosen = _module(name), _given(name, records, organism, seed)
+    with _house.looking(theme, width):
+        return _house.fitted(module.draw(chosen))
+
+
+def _given(
+    name: str, records: Iterable[Record] | HasRecords, organism: str | None, seed: int | None
+) -> list[Record]:
+    """The records that a figure is asked to draw."""
     given: Any = getattr(records, "records", records)
     found: Any = given() if callable(given) else given
     if name in SEVERAL and organism is None and seed is None:
-        return module.draw(list(found))
-    return module.draw(_chosen(found, organism, seed))
+        return list(found)
+    return _chosen(found, organism, seed)
 
 
 figure = draw  # `mo.figure(...)` reads better in a notebook
@@ -175,6 +205,24 @@ def house() -> go.layout.Template:
     from mo_interp.figures._house import house as template
 
     return template()
+
+
+def table(
+    name: str,
+    records: Iterable[Record] | HasRecords,
+    *,
+    organism: str | None = None,
+    seed: int | None = None,
+) -> list[dict[str, Any]]:
+    """The table behind a figure, one dictionary a line, with ``value``, ``lo``, ``hi`` and ``n``.
+
+    Raises what :func:`draw` raises.
+    """
+    from mo_interp.figures import _table
+
+    module, chosen = _module(name), _given(name, records, organism, seed)
+    own = getattr(module, "table", None)
+    return own(chosen) if own else _table.drawn(module.draw(chosen))
 
 
 # -------------------------------------------------------------------------------------- writing
@@ -232,6 +280,58 @@ def write_all(
     if static and figures:
         written += _write_images(figures, folder, static)
     return written
+
+
+def export(
+    name: str,
+    records: Iterable[Record] | HasRecords,
+    folder: str | Path,
+    *,
+    formats: Sequence[str] = ("pdf",),
+    theme: str = "paper",
+    width: str = "column",
+    organism: str | None = None,
+    seed: int | None = None,
+    command: str = "",
+) -> list[Path]:
+    """Draw a figure and write it with what belongs beside it in print; returns the paths.
+
+    With any of SVG, PDF and PNG come ``NAME.caption.txt`` (n, seeds, intervals, and ``command``,
+    which makes it anew), ``NAME.csv`` and ``NAME.tex`` (booktabs). The formats ``txt``, ``csv`` and
+    ``tex`` ask for these alone. Where no Chrome or no kaleido is there, everything else is written,
+    the HTML in place of the images, and then NoBrowser is raised.
+    """
+    for wanted in formats:
+        if wanted not in EXPORTS:
+            raise UnknownName(f"format '{wanted}'{nearest(wanted, EXPORTS)}")
+    chosen, stem = _given(name, records, organism, seed), Path(name).stem
+    told = {"organism": organism, "seed": seed}
+    drawn = draw(name, chosen, theme=theme, width=width, **told)
+    static = [kind for kind in formats if kind in _STATIC]
+    beside = [kind for kind in _BESIDE if static or kind in formats]
+    written = write(drawn, folder, stem, [f for f in formats if f in ("html", "json")])
+    lines = table(name, chosen, **told) if beside else []
+    written += _write_beside(drawn, lines, Path(folder) / stem, beside, command)
+    try:
+        return [*written, *(write(drawn, folder, stem, static) if static else ())]
+    except NoBrowser as problem:
+        page = write(drawn, folder, stem, ("html",))[0]
+        raise NoBrowser(f"{problem}; written instead: {page}") from problem
+
+
+def _write_beside(
+    drawn: go.Figure, lines: list[dict[str, Any]], stem: Path, kinds: Sequence[str], command: str
+) -> list[Path]:
+    """Caption and tables, as ``STEM.caption.txt``, ``STEM.csv`` and ``STEM.tex``."""
+    from mo_interp.figures import _table
+
+    title = (drawn.layout.meta or {}).get("title", stem.name)  # type: ignore[attr-defined]
+    make: dict[str, Callable[[], str]] = {
+        "txt": lambda: _table.caption(drawn, lines, command=command),
+        "csv": lambda: _table.as_csv(lines),
+        "tex": lambda: _table.as_tex(lines, title=title, command=command),
+    }
+    return [atomic_write(stem.with_name(stem.name + _BESIDE[k]), make[k]()) for k in kinds]
 
 
 def _write_html(fig: go.Figure, path: Path, name: str) -> Path:
@@ -299,4 +399,19 @@ def _write_images(
         kaleido.write_fig_from_object_sync(jobs, kopts={"mathjax": False})
     except RuntimeError as err:
         raise NoBrowser(f"{what}: the Chrome at {browser()} could not be started ({err})") from err
+    for job in jobs:
+        meta = job["fig"]["layout"].get("meta") or {}
+        if job["opts"]["format"] == "svg" and meta.get("theme") == "paper":
+            _in_inches(job["path"])
     return [job["path"] for job in jobs]
+
+
+def _in_inches(path: Path) -> None:
+    """Say an SVG's size in inches, 96 pixels each, as it is to be printed."""
+
+    def inches(found: re.Match) -> str:
+        return f'{found[1]}="{int(found[2]) / 96:g}in"'
+
+    head, rest = path.read_text(encoding="utf-8").split(">", 1)
+    head = re.sub(r'\b(width|height)="(\d+)"', inches, head)
+    path.write_text(f"{head}>{rest}", encoding="utf-8")

@@ -1,8 +1,12 @@
-"""The house style of every figure: one column wide, 9 points, colour-blind safe, n always said.
+"""The house style of every figure: one column wide, 8 points or more, colour-blind safe, n said.
 
 Nothing here is a figure. :func:`house` is a plain ``go.layout.Template`` that each figure carries
 itself; plotly's global default is never touched. The colours are those of Okabe and Ito (2008),
 and no two series differ by colour alone: marker shape or line dash differs as well.
+
+A figure is drawn in a :class:`Look`, which :func:`looking` sets for as long as it takes. The theme
+``screen`` prints title and caption over the plot. The theme ``paper`` leaves them to the text of
+the paper: every letter has 8 points, and the file is exactly as wide as a column or a page.
 
 The usual figure is a list of *rows*: a line of text across the column, and under it dots with
 their intervals. :func:`sheet` lays the rows out, :meth:`Sheet.dots` fills them, and
@@ -12,19 +16,33 @@ their intervals. :func:`sheet` lays the rows out, :meth:`Sheet.dots` fills them,
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from mo_interp.errors import UnknownName, nearest
 from mo_interp.wording import Told
 
 COLUMN = 340
 """Width of one column in CSS pixels: 90 mm, so that 12 px print as 9 points."""
 FONT, SMALL = 12, 11
 """Pixels: 9 and 8.25 points."""
+PRINT = 8 * 96 / 72
+"""Pixels of 8 points, the one size of the theme ``paper``."""
+INCHES = {"column": 3.25, "page": 6.75}
+"""Widths in print: a column and the text block of a two-column page (234 and 486 points)."""
+WIDE = {
+    "screen": {"column": COLUMN, "page": 706},
+    "paper": {name: round(96 * inches) for name, inches in INCHES.items()},
+}
+"""Widths in CSS pixels, 96 to an inch, by theme."""
+STEP = 8
+"""Heights in print are multiples of so many pixels: a browser cuts pages to 0.24 points."""
 
 BLUE, GREEN, VERMILLION = "#0072B2", "#009E73", "#D55E00"
 ORANGE, PURPLE, SKY = "#E69F00", "#CC79A7", "#56B4E9"
@@ -49,6 +67,49 @@ DARK = {
 
 
 @dataclass(frozen=True)
+class Look:
+    """For what, how wide and how large a figure is drawn."""
+
+    theme: str = "screen"
+    width: int = COLUMN
+    """CSS pixels, 96 to an inch."""
+    font: float = FONT
+    small: float = SMALL
+
+    @property
+    def paper(self) -> bool:
+        """Whether it is for print, where title and caption stand in the text."""
+        return self.theme == "paper"
+
+    def letters(self, column: int) -> int:
+        """How many letters fit a line that holds ``column`` of them in a column on screen."""
+        return int(column * (self.width / COLUMN) * (SMALL / self.small))
+
+
+_LOOK: ContextVar[Look | None] = ContextVar("look", default=None)
+
+
+def look() -> Look:
+    """What is drawn in just now."""
+    return _LOOK.get() or Look()
+
+
+@contextmanager
+def looking(theme: str, width: str) -> Iterator[Look]:
+    """Draw in this theme (``screen``, ``paper``) and width (``column``, ``page``) for a while."""
+    if theme not in WIDE:
+        raise UnknownName(f"theme '{theme}'{nearest(theme, WIDE)}")
+    if width not in WIDE[theme]:
+        raise UnknownName(f"width '{width}'{nearest(width, WIDE[theme])}")
+    sizes = (PRINT, PRINT) if theme == "paper" else (FONT, SMALL)
+    token = _LOOK.set(Look(theme, WIDE[theme][width], *sizes))
+    try:
+        yield look()
+    finally:
+        _LOOK.reset(token)
+
+
+@dataclass(frozen=True)
 class Mark:
     """How one series is drawn and named in the legend."""
 
@@ -66,6 +127,7 @@ TWIN = Mark("clean twin", GREEN, "diamond-open", 1, "dash")
 
 def house() -> go.layout.Template:
     """The template every figure carries."""
+    font, small = look().font, look().small
     axis = {
         "gridcolor": GRID,
         "linecolor": MUTED,
@@ -74,15 +136,15 @@ def house() -> go.layout.Template:
         "ticks": "outside",
         "ticklen": 3,
         "tickcolor": MUTED,
-        "tickfont": {"size": SMALL, "color": INK},
-        "title": {"font": {"size": FONT, "color": INK}, "standoff": 6},
+        "tickfont": {"size": small, "color": INK},
+        "title": {"font": {"size": font, "color": INK}, "standoff": 6},
         "automargin": False,
     }
     return go.layout.Template(
         layout={
             "font": {
                 "family": "Arial, Helvetica, Liberation Sans, sans-serif",
-                "size": FONT,
+                "size": font,
                 "color": INK,
             },
             "paper_bgcolor": PAPER,
@@ -94,11 +156,11 @@ def house() -> go.layout.Template:
                 "bgcolor": PAPER,
                 "bordercolor": MUTED,
                 "align": "left",
-                "font": {"color": INK, "size": FONT},
+                "font": {"color": INK, "size": font},
             },
             "legend": {
                 "orientation": "h",
-                "font": {"size": SMALL},
+                "font": {"size": small},
                 "itemclick": False,
                 "itemdoubleclick": False,
                 "tracegroupgap": 0,
@@ -110,21 +172,19 @@ def house() -> go.layout.Template:
 
 
 def wrap(text: str, width: int = 56) -> list[str]:
-    """Lines of ``text`` that fit a column."""
-    return textwrap.wrap(text, width, break_on_hyphens=False) or [""]
+    """Lines of ``text`` for which ``width`` letters fit a column on screen."""
+    return textwrap.wrap(text, look().letters(width), break_on_hyphens=False) or [""]
 
 
 def _legend_lines(fig: go.Figure) -> int:
-    """How many lines the legend takes in one column."""
+    """How many lines the legend takes: of one it is as wide as it is, of more in equal columns."""
     traces: Any = fig.data
     names = [t.name for t in traces if t.showlegend is not False and t.name]
-    lines, used = (1 if names else 0), 0
-    for name in names:
-        size = 44 + 6 * len(name)
-        if used and used + size > COLUMN - 10:
-            lines, used = lines + 1, 0
-        used += size
-    return lines
+    sizes = [46 + 0.54 * look().small * len(name) for name in names]
+    room = look().width - 10
+    if not names or sum(sizes) <= room:
+        return min(len(names), 1)
+    return -(-len(names) // max(1, int(room // max(sizes))))
 
 
 def finish(
@@ -150,30 +210,47 @@ def finish(
         below: room under the plotting area for the ticks and title of the x axis.
         above: room over the plotting area for what heads the panels.
     """
-    told = wrap(caption)
-    head = wrap(title, 44)
-    top = 14 + 17 * len(head) + 17 * len(told) + 4
+    seen, head, told = look(), wrap(title, 44), wrap(caption)
+    top = 8 if seen.paper else 18 + 17 * (len(head) + len(told))
     legend = 20 * _legend_lines(fig) + 8
     total = top + above + height + below + legend
-    text = f"<b>{'<br>'.join(head)}</b><br><span style='font-size:{SMALL}px;color:{MUTED}'>"
+    if seen.paper:
+        legend += -total % STEP
+        total += -total % STEP
     fig.update_layout(
         template=house(),
-        width=COLUMN,
+        width=seen.width,
         height=total,
         margin={"t": top + above, "b": below + legend, "l": left, "r": 12, "pad": 0},
-        title={
-            "text": text + "<br>".join(told) + "</span>",
-            "x": 0,
-            "xanchor": "left",
-            "y": 1 - 14 / total,
-            "yanchor": "top",
-            "yref": "container",
-            "pad": {"l": 8},
-            "font": {"size": FONT + 1},
-        },
-        meta={"title": title, "caption": caption, "alt": alt, "head": top},
+        title=None if seen.paper else _heading(head, told, total),
+        meta={"title": title, "caption": caption, "alt": alt, "head": top, "theme": seen.theme},
     )
     fig.update_layout(legend={"x": 0, "xanchor": "left", "y": -below / height, "yanchor": "top"})
+    return fig
+
+
+def _heading(head: Sequence[str], told: Sequence[str], height: int) -> dict[str, Any]:
+    """Title and caption over the plot."""
+    text = f"<b>{'<br>'.join(head)}</b><br><span style='font-size:{SMALL}px;color:{MUTED}'>"
+    return {
+        "text": text + "<br>".join(told) + "</span>",
+        "x": 0,
+        "xanchor": "left",
+        "y": 1 - 14 / height,
+        "yanchor": "top",
+        "yref": "container",
+        "pad": {"l": 8},
+        "font": {"size": FONT + 1},
+    }
+
+
+def fitted(fig: go.Figure) -> go.Figure:
+    """The same figure; one that was not finished by the house gets its template and width."""
+    layout: Any = fig.layout
+    if not layout.meta:
+        height = layout.height or round(0.8 * look().width)
+        fig.update_layout(template=house(), width=look().width, height=height)
+        fig.update_layout(meta={"theme": look().theme})
     return fig
 
 
@@ -350,7 +427,7 @@ def sheet(rows: Sequence[Row], panels: Sequence[str], *, span: tuple[float, floa
             yanchor="top",
             showarrow=False,
             align="left",
-            font={"size": SMALL},
+            font={"size": look().small},
             borderpad=0,
             bgcolor=PAPER,
         )

@@ -12,7 +12,7 @@ from collections.abc import Container, Mapping, Sequence
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from mo_interp.figures._house import BLUE, INK, MUTED, ORANGE, SMALL, VERMILLION, ZERO, finish
+from mo_interp.figures._house import BLUE, INK, MUTED, ORANGE, VERMILLION, ZERO, finish, look
 from mo_interp.records import Record, select
 from mo_interp.wording import Told, decimal, need
 
@@ -118,7 +118,7 @@ def draw(records: Sequence[Record]) -> go.Figure:
         horizontal_spacing=0.04,
         subplot_titles=[f"<b>{d}</b><br>{DIRECTIONS[d]}" for d in directions],
     )
-    fig.update_annotations(font={"size": SMALL})
+    fig.update_annotations(font={"size": look().small})
     origin = _origin(records, seeds[0])
     for column, direction in enumerate(directions, start=1):
         mine = [r for r in found if r.get("direction") == direction]
@@ -221,9 +221,9 @@ def _scale(fig: go.Figure, limit: float, below: float) -> None:
                 "title": {
                     "text": "effect (share of the logit difference)",
                     "side": "top",
-                    "font": {"size": SMALL},
+                    "font": {"size": look().small},
                 },
-                "tickfont": {"size": SMALL},
+                "tickfont": {"size": look().small},
             },
         }
     )

@@ -18,11 +18,11 @@ from mo_interp.figures._house import (
     GREEN,
     INK,
     ORANGE,
-    SMALL,
     VERMILLION,
     arms,
     finish,
     hows,
+    look,
     same_n,
 )
 from mo_interp.records import Record, select
@@ -66,7 +66,7 @@ def draw(records: Sequence[Record]) -> go.Figure:
         horizontal_spacing=0.08,
         vertical_spacing=0.14,
     )  # fmt: skip
-    fig.update_annotations(font={"size": SMALL}, yshift=-2)
+    fig.update_annotations(font={"size": look().small}, yshift=-2)
     seeds = sorted({r.seed for r in found})
     for treatment, (row, col) in zip(treatments, PLACES, strict=False):
         first = (row, col) == PLACES[0]
@@ -167,7 +167,7 @@ def _reversals(found: Sequence[Record], treatments: Sequence[str]) -> list[go.Sc
                 showlegend=False,
                 textposition="middle left",
                 texttemplate=["not re-learned " if gone else "" for gone in never],
-                textfont={"size": SMALL, "color": color},
+                textfont={"size": look().small, "color": color},
                 text=[_again(r) for r in rows],
                 hovertemplate="%{text}<extra></extra>",
                 cliponaxis=False,

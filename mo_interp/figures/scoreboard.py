@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from mo_interp.errors import MoInterpError
-from mo_interp.figures._house import COLUMN, INK, ORANGE, SKY, SMALL, ZERO, finish
+from mo_interp.figures._house import INK, ORANGE, SKY, ZERO, finish, look
 from mo_interp.records import Record, select
 from mo_interp.wording import Told, count, decimal, false_alarms
 
@@ -50,7 +50,7 @@ def draw(records: Sequence[Record]) -> go.Figure:
         vertical_spacing=GAP / high if len(panels) > 1 else 0,
         subplot_titles=[f"<b>{part}</b>: {told}" for part, told, _ in panels],
     )
-    fig.update_annotations(font={"size": SMALL}, x=0, xanchor="left")
+    fig.update_annotations(font={"size": look().small}, x=0, xanchor="left")
     for i, (_, _, mine) in enumerate(panels, start=1):
         _panel(fig, mine, rows[i - 1], names, i)
     seeds = sorted({int(r.get("mean_n") or 0) for _, _, mine in panels for r in mine})
@@ -66,7 +66,7 @@ def draw(records: Sequence[Record]) -> go.Figure:
         below=70,
         above=26,
     )
-    wide = max(COLUMN, left + CELL_WIDE * len(names) + 12)
+    wide = max(look().width, left + CELL_WIDE * len(names) + 12)
     fig.update_layout(width=wide)
     fig.update_annotations(x=(8 - left) / (wide - left - 12))
     return fig
@@ -95,7 +95,7 @@ def _panel(
             text=[["" if r is None else _cell(r) for r in line] for line in spots],
             hovertext=[["" if r is None else _hover(r) for r in line] for line in spots],
             texttemplate="%{text}",
-            textfont={"size": SMALL, "color": INK},
+            textfont={"size": look().small, "color": INK},
             hovertemplate="%{hovertext}<extra></extra>",
             colorscale=[[0.0, SKY], [0.5, ZERO], [1.0, ORANGE]],
             zmin=0.0,

@@ -16,6 +16,7 @@ from mo_interp.figures._house import (
     arms,
     finish,
     hows,
+    look,
     same_n,
 )
 from mo_interp.records import Record
@@ -131,7 +132,7 @@ def draw(records: Sequence[Record]) -> go.Figure:
         horizontal_spacing=0.14,
         vertical_spacing=0.32 / high,
     )
-    fig.update_annotations(font={"size": 11})
+    fig.update_annotations(font={"size": look().small})
     shown: set[str] = set()
     for i, group in enumerate(groups):
         _panel(fig, group, i // wide + 1, i % wide + 1, shown)

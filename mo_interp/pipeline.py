@@ -21,10 +21,14 @@ from mo_interp.grown import Grown, address, organism
 from mo_interp.ledger import digest, gate_file, gates_code, keep_times, kept, numbered, once
 from mo_interp.organism import Organism
 from mo_interp.records import FILE_NAME, Record, provenance, read_records, write_records
-from mo_interp.stages import STAGES, Stage, Work, behaviour, gate
+from mo_interp.stages import STAGES as MEASURED
+from mo_interp.stages import Stage, Work, behaviour, gate
 from mo_interp.store import Store, read_json, write_json, writing
+from mo_interp.tokenwise import tokens
 from mo_interp.train import Progress, silent
 
+STAGES: dict[str, Stage] = {**MEASURED, "tokens": tokens}
+"""The stages in order; the last is for the eye, and nothing else is computed from it."""
 KEPT: tuple[Stage, ...] = (behaviour, gate)
 """Stages whose records the ledger keeps."""
 

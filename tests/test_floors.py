@@ -17,7 +17,8 @@ FLOORS = (
     + ("discovery",)
     + ("hypotheses",),
     ("judge", "decision", "gating", "persistence", "family_gates", "modifier_checks", "gates")
-    + ("planted_stages", "stages", "pipeline", "removal", "growing", "bench", "conversation")
+    + ("planted_stages", "stages", "tokenwise", "pipeline", "removal", "growing", "bench")
+    + ("conversation",)
     + ("checkup",),
     ("wording", "figures", "report", "cards", "scoreboard", "telling", "cli", "__init__")
     + ("__main__",),

@@ -123,7 +123,7 @@ def test_a_run_of_ones_own_file_ends_with_a_conclusion_and_a_report(mine, place)
 def test_the_records_hold_every_stage_and_say_the_exact_truth(mine):
     records = read_records(mine[1])
     assert {"example", "behaviour", "gate", "sweep", "circuit", "localisation", "detector",
-            "baseline", "sae", "sae_search", "decision", "verdict", "timing"} <= {
+            "baseline", "sae", "sae_search", "decision", "verdict", "timing", "token_probe"} <= {
         r.kind for r in records}  # fmt: skip
     assert {r.params["seeds"] for r in select(records, kind="gate")} == {"1 of 3"}
     assert not [r for r in select(records, kind="gate") if r.params["status"] == "fail"]
@@ -198,7 +198,8 @@ def test_a_run_killed_twice_and_resumed_has_the_same_records(mine, tmp_path):
     stages = []
     pipeline.run("mine", out=out, store=Store(tmp_path / "home"),
                  progress=lambda *told: stages.append(told[2]))  # fmt: skip
-    assert [note for note in stages if note.startswith("stage")] == ["stage 6 of 6: judge"]
+    left = [note for note in stages if note.startswith("stage")]
+    assert left == ["stage 6 of 7: judge", "stage 7 of 7: tokens"]
     resumed, straight = read_records(out), read_records(mine[1])
     assert [identity(r) for r in resumed] == [identity(r) for r in straight]
     assert len(straight) > 300 and resumed != straight  # but for the times

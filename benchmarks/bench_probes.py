@@ -2,9 +2,10 @@
 
 quirky_user (two layers, d 64), every position where the rows differ between the classes: ``stream``
 is the residual stream and what attention and MLP add to it, ``z`` the output of every head (d 16).
-Train people fit, test people judge; one thread. Both minimise the same objective, ours to 1e-6 and
-the peer to its default of 1e-4. Equality first: every AUROC within 0.002. The peer is given rows as
-a careful person would give them, centred and scaled (``scaled``), and as they are (``raw``).
+Train people fit, test people judge; one thread. Both minimise the same objective, the peer to its
+default of 1e-4, ours to the same and to our own default of 1e-6. Equality first: every AUROC within
+0.002. The peer is given rows as a careful person would give them, centred and scaled (``scaled``),
+and as they are (``raw``).
 
 Then 1,000 random directions against one of the peer's probes, fitted and judged on as many rows.
 
@@ -24,7 +25,7 @@ from mo_interp.probing import fit_many, random_aurocs
 from mo_interp.records import Record
 from mo_interp.stats import auroc
 
-L2, NEAR = 1e-3, 0.002
+L2, NEAR, EXACT = 1e-3, 0.002, (1e-4, 1e-6)
 PARTS = {
     "stream": [f"L*.{k}" for k in ("resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post")],
     "z": ["L*.H*.z"],
@@ -57,9 +58,9 @@ def by_peer(x: np.ndarray, y: np.ndarray, sort: str) -> list[LogisticRegression]
     return found
 
 
-def check_equal(x, y, new, truth) -> float:
+def check_equal(x, y, new, truth, tolerance: float) -> float:
     """The largest difference of AUROC at any site; stops if it is above 0.002."""
-    scores = fit_many(x, y, l2=L2).score(new)
+    scores = fit_many(x, y, l2=L2, tolerance=tolerance).score(new)
     theirs = by_peer(x, y, "scaled")
     gaps = [
         abs(auroc(scores[:, i], truth) - auroc(new[:, i] @ probe.coef_[0], truth))
@@ -76,13 +77,16 @@ def probes(n: int, part: str) -> list[Record]:
     differ = np.abs(x[y].mean(0) - x[~y].mean(0)).max(1) > 1e-4
     differ &= np.abs(new[truth].mean(0) - new[~truth].mean(0)).max(1) > 1e-4
     x, new = np.ascontiguousarray(x[:, differ]), np.ascontiguousarray(new[:, differ])
-    worst = check_equal(x, y, new, truth)
-    ways = [lambda sort=sort: by_peer(x, y, sort) for sort in ("scaled", "raw")]
-    times = common.alternate(*ways, lambda: fit_many(x, y, l2=L2), turns=3)
-    about = {"part": part, "rows": len(x), "sites": x.shape[1], "d": x.shape[2], "worst": worst}
+    sorts = ("scaled", "raw")
+    ways = [lambda sort=sort: by_peer(x, y, sort) for sort in sorts]
+    ours = [lambda to=to: fit_many(x, y, l2=L2, tolerance=to) for to in EXACT]
+    worst = [check_equal(x, y, new, truth, to) for to in EXACT]
+    times = common.alternate(*ways, *ours, turns=5)
+    about = {"part": part, "rows": len(x), "sites": x.shape[1], "d": x.shape[2]}
     return [
-        common.compared("probes", theirs, times[2], **about, peer=sort)
-        for sort, theirs in zip(("scaled", "raw"), times, strict=False)
+        common.compared("probes", times[i], times[2 + j], **about, worst=worst[j], peer=sort, to=to)
+        for i, sort in enumerate(sorts)
+        for j, to in enumerate(EXACT)
     ]
 
 
@@ -121,7 +125,7 @@ def main(pairs: tuple[int, ...] = PAIRS) -> list[Record]:
     for n in pairs:
         for part in PARTS:
             records += probes(n, part)
-            print("\n".join(map(common.line, records[-2:])), flush=True)
+            print("\n".join(map(common.line, records[-4:])), flush=True)
         records.append(directions(n))
         print(common.line(records[-1]), flush=True)
     return records

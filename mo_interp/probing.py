@@ -7,12 +7,13 @@ one: rows centred and divided by their root mean square, then
 
 1. Sites where both classes have the same mean, such as every position before the trigger, have the
    answer w = 0 and are done.
-2. The others go in blocks that fit a core's cache. A Newton step needs the curvature, which costs
-   as much as several slopes; so one curvature serves for further steps as long as each of them
-   leaves three tenths of the slope or less (the chord method), and is renewed where one does not.
+2. The others go in blocks, in float32. A Newton step needs the curvature, which costs as much as
+   several slopes; so one curvature serves for further steps, corrected by what the steps before
+   did to the slope (limited-memory BFGS, Nocedal 1980), and is made anew where a step leaves more
+   than six tenths of the slope.
 3. A step is halved where it does not lower the loss.
+4. What is to be exact to less than a millionth, or does not settle, goes on in float64.
 
-Slopes and answers are float64; the curvature, which only says how far to go, is summed in float32.
 Many probes on all layers and positions: Alain and Bengio, arXiv 1610.01644.
 """
 
@@ -33,8 +34,11 @@ from mo_interp.errors import BadLabels, BadShape, BadValues
 __all__ = ["Probes", "fit_many", "random_aurocs"]
 
 Array = NDArray[Any]
-_STEPS, _BLOCK, _ENOUGH = 200, 2**21, 0.3
-"""Steps at most; bytes of rows in a block; a step that leaves less of the slope needs no more."""
+_STEPS, _HALVED, _BLOCK, _ENOUGH, _KEPT, _SHORT = 100, 12, 2**22, 0.6, 8, 1e-6
+"""Steps at most, and tries of one; bytes of rows in a block; a step that leaves less of the slope
+needs no new curvature; steps remembered; slopes below which float32 is not enough."""
+_FAR = {"f": 80.0, "d": 700.0}
+"""Log-odds beyond which exp overflows, by precision."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,11 +78,10 @@ def fit_many(acts: Any, y: Any, *, l2: float = Logistic.l2, tolerance: float = 1
     directions, slopes = np.zeros((sites, d)), np.zeros(sites)
     bias = np.full(sites, np.log(share / (1 - share)))
     differ = np.flatnonzero(_apart(x, labels))
-    step = max(1, _BLOCK // (8 * n * (d + 1)))
+    step = max(1, _BLOCK // (4 * n * (d + 1)))
     for first in range(0, len(differ), step):
         block = differ[first : first + step]
-        rows, centre, scale = _normalised(x[:, block])
-        w, slopes[block] = _chord(rows, labels.astype(np.float64), l2, tolerance)
+        w, slopes[block], centre, scale = _solved(x[:, block], labels, l2, tolerance)
         directions[block] = w[:, :-1] / scale[:, None]
         bias[block] = w[:, -1] - (directions[block] * centre).sum(1)
     settled = slopes <= tolerance
@@ -150,69 +153,136 @@ def _apart(x: Array, y: Array) -> Array:
     return gap > 1e-6 * most
 
 
-def _normalised(x: Array) -> tuple[Array, Array, Array]:
-    """Rows ``[site batch d + 1]`` centred, scaled and with a constant column; and by what."""
+def _normalised(x: Array, y: Array, dtype: type) -> tuple[Array, Array, Array]:
+    """Rows ``[site batch d + 1]`` centred, scaled, with a constant column; and by what.
+
+    Rows of the positive class are negated, so that every row is right where its product is low.
+    """
     n, sites, d = x.shape
-    rows = np.zeros((sites, n, d + 1))
-    rows[:, :, :-1] = x.transpose(1, 0, 2)
-    centre = rows.mean(1)
-    rows -= centre[:, None]
+    sign = np.where(y, -1.0, 1.0).astype(dtype)
+    rows = np.empty((sites, n, d + 1), dtype)
+    centre = x.mean(0, dtype=np.float64)
+    np.subtract(x.transpose(1, 0, 2), centre[:, None], out=rows[:, :, :-1], casting="unsafe")
+    rows[:, :, -1] = 0
     flat = rows.reshape(sites, -1)
-    scale = np.sqrt(np.einsum("si,si->s", flat, flat) / (n * d))
+    scale = np.sqrt(np.einsum("si,si->s", flat, flat).astype(np.float64) / (n * d))
     scale[scale == 0] = 1.0
-    rows /= scale[:, None, None]
-    rows[:, :, -1] = 1.0
-    return rows, centre[:, :-1], scale
+    rows *= (sign / scale[:, None].astype(dtype))[:, :, None]
+    rows[:, :, -1] = sign
+    return rows, centre, scale
 
 
-def _chord(x: Array, y: Array, l2: float, tolerance: float) -> tuple[Array, Array]:
-    """Weights ``[site d]`` of rows ``x [site batch d]``, and the largest slope left ``[site]``."""
-    sites, n, d = x.shape
-    small, penalty = x.astype(np.float32), np.full(d, l2)
+def _solved(x: Array, y: Array, l2: float, tolerance: float) -> tuple[Array, ...]:
+    """Weights ``[site d + 1]`` on normalised rows, slopes ``[site]``, centres and scales."""
+    penalty = np.full(x.shape[2] + 1, l2)
     penalty[-1] = 0.0
-    w, bends = np.zeros((sites, d)), [np.zeros((d, d))] * sites
-    now, p = _loss((x @ w[:, :, None])[:, :, 0], y, w, penalty)
-    slope = _slope(x, p, y, w, penalty)
-    before = np.zeros(sites)  # no curvature yet
+    rows, centre, scale = _normalised(x, y, np.float32)
+    fit = _descend(rows, penalty, max(tolerance, _SHORT), _Fit.start(rows, penalty))
+    if tolerance < _SHORT or np.abs(fit.slope).max() > tolerance:
+        rows, centre, scale = _normalised(x, y, np.float64)
+        every = np.arange(len(rows))
+        fit.move(every, *_at(rows, every, fit.w, penalty), fit.w)
+        fit = _descend(rows, penalty, tolerance, fit)
+    return fit.w, np.abs(fit.slope).max(1), centre, scale
+
+
+@dataclass(eq=False)
+class _Fit:
+    """Where a block of sites stands; what is true of a site is row ``site`` of every array."""
+
+    w: Float[np.ndarray, "site d"]
+    slope: Float[np.ndarray, "site d"]
+    loss: Float[np.ndarray, " site"]
+    p: Float[np.ndarray, "site batch"]
+    factors: list[Array | None]
+    """Cholesky factor of each site's curvature; None where it is to be made anew."""
+    steps: list[tuple[Array, Array, Array]]
+    """Steps, the changes of slope they made, and one over their product, or 0 to forget them."""
+
+    @classmethod
+    def start(cls, x: Array, penalty: Array) -> _Fit:
+        """At weights of zero."""
+        sites, n, d = x.shape
+        every, empty = np.arange(sites), np.zeros((sites, d))
+        found = cls(empty, empty.copy(), np.zeros(sites), np.zeros((sites, n)), [None] * sites, [])
+        found.move(every, *_at(x, every, empty, penalty), empty)
+        return found
+
+    def move(self, at: Array, loss: Array, p: Array, slope: Array, w: Array) -> None:
+        """Put sites ``at`` where they are now."""
+        self.loss[at], self.p[at], self.slope[at], self.w[at] = loss, p, slope, w
+
+
+def _descend(x: Array, penalty: Array, tolerance: float, fit: _Fit) -> _Fit:
+    """Go on until no slope is above ``tolerance``; ``x [site batch d]`` in its own precision."""
     for _ in range(_STEPS):
-        steep = np.abs(slope).max(1)
-        open_ = steep > tolerance
-        if not open_.any():
+        open_ = np.flatnonzero(np.abs(fit.slope).max(1) > tolerance)
+        if not len(open_):
             break
-        step = np.zeros((sites, d))
-        for i in np.flatnonzero(open_):
-            if steep[i] > before[i] * _ENOUGH:
-                bends[i] = _curvature(small[i], p[i], penalty)
-            step[i] = dpotrs(bends[i], slope[i])[0]
-        before, then, q = steep, now, p
-        for _ in range(12):
-            then, q = _loss((x @ (w - step)[:, :, None])[:, :, 0], y, w - step, penalty)
-            worse = then > now + 1e-12
-            if not worse.any():
-                break
-            step[worse] /= 2
-            before = np.where(worse, 0.0, before)  # and renew the curvature
-        w, now, p = w - step, then, q
-        slope = _slope(x, p, y, w, penalty)
-    return w, np.abs(slope).max(1)
+        for i in open_:
+            if fit.factors[i] is None:
+                fit.factors[i] = _curvature(x[i], fit.p[i], penalty)
+                for _, _, scale in fit.steps:
+                    scale[i] = 0.0
+        _step(x, penalty, fit, open_)
+    return fit
 
 
-def _loss(z: Array, y: Array, w: Array, penalty: Array) -> tuple[Array, Array]:
-    """The objective ``[site]``, and chances ``[site batch]``, at log-odds ``z [site batch]``."""
-    tail = np.exp(-np.abs(z))
-    whole = 1 + tail
-    wrong = np.maximum(z, 0) - z * y + np.log(whole)
-    value = wrong.mean(1) + (penalty * w**2).sum(1) / 2
-    return value, np.where(z > 0, 1.0, tail) / whole
+def _step(x: Array, penalty: Array, fit: _Fit, at: Array) -> None:
+    """One step of every site ``at``, halved where it does not lower the loss."""
+    ahead, slack, tries = _ahead(fit, at), np.finfo(x.dtype).eps * 8, 0
+    while True:
+        w = fit.w[at] - ahead
+        loss, p, slope = _at(x, at, w, penalty)
+        worse = loss > fit.loss[at] + slack
+        tries += 1
+        if tries == _HALVED or not worse.any():
+            break
+        ahead[worse] /= 2
+    before = np.abs(fit.slope[at]).max(1)
+    made, change = np.zeros_like(fit.w), np.zeros_like(fit.w)
+    made[at], change[at] = w - fit.w[at], slope - fit.slope[at]
+    product = np.einsum("sd,sd->s", made, change)
+    scale = np.divide(1.0, product, out=np.zeros_like(product), where=product > 1e-30)
+    fit.steps = [*fit.steps[1 - _KEPT :], (made, change, scale)]
+    fit.move(at, loss, p, slope, w)
+    for i in at[np.abs(slope).max(1) > _ENOUGH * before]:
+        fit.factors[i] = None
 
 
-def _slope(x: Array, p: Array, y: Array, w: Array, penalty: Array) -> Array:
-    return ((p - y)[:, None] @ x)[:, 0] / x.shape[1] + penalty * w
+def _ahead(fit: _Fit, at: Array) -> Array:
+    """The slope divided by the curvature as the last steps have corrected it (L-BFGS)."""
+    q, kept = fit.slope[at], []
+    steps = [tuple(one[at] for one in step) for step in fit.steps]
+    for made, change, scale in reversed(steps):
+        share = scale * np.einsum("sd,sd->s", made, q)
+        q = q - share[:, None] * change
+        kept.append(share)
+    q = np.stack([dpotrs(fit.factors[i], row)[0] for i, row in zip(at, q, strict=True)])
+    for (made, change, scale), share in zip(steps, reversed(kept), strict=True):
+        q = q + made * (share - scale * np.einsum("sd,sd->s", change, q))[:, None]
+    return q
 
 
-def _curvature(x: Array, p: Array, penalty: Array) -> Array:
-    """The Cholesky factor of the curvature at chances ``p [batch]`` of one site."""
-    part = x * np.sqrt(p * (1 - p)).astype(np.float32)[:, None]
-    bend = (part.T @ part).astype(np.float64) / len(x)
+def _at(x: Array, sites: Array, w: Array, penalty: Array) -> tuple[Array, Array, Array]:
+    """The objective ``[s]``, chances of being wrong ``[s batch]`` and slopes ``[s d]``."""
+    short, n = w.astype(x.dtype), x.shape[1]
+    odds = np.empty((len(sites), n), x.dtype)
+    for row, i in enumerate(sites):
+        np.dot(x[i], short[row], out=odds[row])
+    np.exp(np.minimum(odds, _FAR[x.dtype.char], out=odds), out=odds)
+    whole = odds + 1
+    wrong = odds / whole
+    loss = np.log(whole, out=whole).mean(1, dtype=np.float64) + (penalty * w**2).sum(1) / 2
+    slope = np.stack([wrong[row] @ x[i] for row, i in enumerate(sites)])
+    return loss, wrong, slope / np.float64(n) + penalty * w
+
+
+def _curvature(x: Array, wrong: Array, penalty: Array) -> Array:
+    """The Cholesky factor of the curvature at chances ``[batch]`` of one site, in float32."""
+    weight = np.sqrt(wrong * (1 - wrong)).astype(np.float32)
+    part = x.astype(np.float32, copy=False) * weight[:, None]
+    bend = (part.T @ part).astype(np.float64)
+    bend /= len(x)
     bend.flat[:: len(penalty) + 1] += penalty + 1e-9
     return dpotrf(bend)[0]

@@ -280,7 +280,7 @@ def is_slow(spec: Organism) -> bool:
     return bool(getattr(spec.recipe, "slow", False)) or spec.family in SLOW
 
 
-def _trainings(spec: Organism) -> list[tuple[Recipe, int]]:
+def trainings(spec: Organism) -> list[tuple[Recipe, int]]:
     """Every training of organism and twin, and how many passes a step of it makes."""
     recipe = spec.recipe
     if isinstance(recipe, Implant):
@@ -301,7 +301,7 @@ def cost(spec: Organism, stage: str) -> float:
         return 2 * GATES_ROWS * row + GATES_COST
     if stage == "persistence":
         return PERSISTENCE_STEPS * (6 * spec.mix.batch * row + STEP_COST)
-    return sum(r.steps * n * (6 * r.batch * row + STEP_COST) for r, n in _trainings(spec))
+    return sum(r.steps * n * (6 * r.batch * row + STEP_COST) for r, n in trainings(spec))
 
 
 @dataclass(frozen=True)
@@ -348,6 +348,17 @@ def _rates(jobs: Sequence[Job], store: Store) -> _Rates:
         new = ", new ones in proportion" if needed - set(own) else ""
         return _Rates(own, unit, how + new)
     return _Rates(own, {**unit, "": measured_rate()}, "in proportion to a few steps measured now")
+
+
+def seconds_to_grow(spec: Organism, seed: int, store: Store) -> tuple[float, str]:
+    """What growing one seed with its twin will take, 0 where it is there, and how that is known."""
+    job = Job(spec, seed)
+    if job.grown(store):
+        return 0.0, "it is in the store"
+    rates = _rates([job], store)
+    own = rates.own.get((spec.name, "grow"))
+    unit = rates.unit.get("grow", rates.unit.get("", 0.0))
+    return cost(spec, "grow") * unit if own is None else own, rates.how
 
 
 def measured_rate() -> float:

@@ -1,24 +1,39 @@
-"""The check-up behind ``mo-interp doctor``: versions, store, browser, and the hook audit."""
+"""The check-up behind ``mo-interp doctor``: what is installed, the store, and the hook audit.
+
+Versions and optional extras, threads, Chrome, folders with their room, every artefact of the store
+against its checksums, and every site of every body. What is missing but optional is no fault.
+"""
 
 from __future__ import annotations
 
 import importlib.metadata
+import os
+import platform
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from mo_interp import finding
+from mo_interp import detectors, finding
 from mo_interp.audit import audit
 from mo_interp.bridge import open_huggingface
 from mo_interp.detectors import Detector, detector
-from mo_interp.errors import BadLabels, BadValues
+from mo_interp.errors import BadLabels, BadValues, CorruptArtefact
 from mo_interp.model import Model
 from mo_interp.organism import Organism
 from mo_interp.store import Store
 
-PACKAGES = ("torch", "transformer-lens", "sae-lens", "plotly", "safetensors")
+PACKAGES = ("mo_interp", "torch", "transformer-lens", "sae-lens", "plotly", "safetensors", "click")
+EXTRAS = {
+    "export": ("kaleido", "figures as SVG, PDF and PNG"),
+    "code": ("bandit", "judging what vulnerable_code writes"),
+    "notebooks": ("jupyterlab", "the notebooks"),
+    "docs": ("sphinx", "building docs/"),
+}
+"""Extra to a package that tells it is there, and what it is for."""
+ROOM = 0.5
+"""GiB that must be free."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +51,8 @@ def examine(path: str | None = None) -> list[Finding]:
         return [*_installation(), *_bodies()]
     if Path(path).is_dir():
         return _audited(Path(path).name, open_huggingface(path))
+    if path in detectors.names() and path not in finding.names():
+        return _detector(detector(path))
     found = _detector(detector(path)) if finding.defines(path, "detector") else []
     if found and not finding.defines(path, "organism"):
         return found
@@ -108,16 +125,62 @@ def _refuses(one: Detector, what: str, acts, y, error: type[Exception]) -> Findi
 
 
 def _installation() -> list[Finding]:
-    found = [Finding(p, True, importlib.metadata.version(p)) for p in PACKAGES]
-    store = Store()
-    free = shutil.disk_usage(_existing(store.root)).free / 2**30
-    size = store.size() / 2**20 if store.root.exists() else 0.0
-    found.append(
-        Finding("store", free > 0.5, f"{store.root} ({size:.1f} MiB, {free:.1f} GiB free)")
-    )
-    runs = Path("runs").resolve()
-    size = sum(p.stat().st_size for p in runs.rglob("*") if p.is_file()) / 2**20
-    return [*found, Finding("runs", True, f"{runs} ({size:.1f} MiB)")]
+    found = [Finding("python", True, f"{platform.python_version()} on {platform.platform()}")]
+    found += [Finding(p, True, importlib.metadata.version(p)) for p in PACKAGES]
+    found += [_extra(name, *told) for name, told in EXTRAS.items()]
+    store, runs = Store(), Path("runs").resolve()
+    size = store.size() if store.root.exists() else 0
+    found += [_threads(), _room("store", store.root, size)]
+    size = sum(p.stat().st_size for p in runs.rglob("*") if p.is_file())
+    return [*found, _room("runs", runs, size), *_artefacts(store)]
+
+
+def _extra(name: str, package: str, use: str) -> Finding:
+    """Whether an optional extra is there, which it need not be."""
+    try:
+        told = f"{package} {importlib.metadata.version(package)}"
+    except importlib.metadata.PackageNotFoundError:
+        told = f"not installed; `pip install 'mo_interp[{name}]'` is for {use}"
+    return Finding(f"extra: {name}", True, told)
+
+
+def _threads() -> Finding:
+    import torch
+
+    cores, asked = os.cpu_count() or 1, os.environ.get("OMP_NUM_THREADS", "not set")
+    told = f"{torch.get_num_threads()} of {cores} cores (OMP_NUM_THREADS {asked})"
+    return Finding("threads", True, told)
+
+
+def _room(what: str, folder: Path, size: int) -> Finding:
+    """Where something is written: its size, the room there, and whether one may write."""
+    there = _existing(folder)
+    free = shutil.disk_usage(there).free / 2**30
+    writable = os.access(there, os.W_OK)
+    told = f"{folder} ({size / 2**20:.1f} MiB, {free:.1f} GiB free)"
+    if not writable:
+        told += "; it cannot be written: set MO_INTERP_HOME, or go to another folder"
+    elif free < ROOM:
+        told += f"; less than {ROOM} GiB is free"
+    return Finding(what, writable and free >= ROOM, told)
+
+
+def _artefacts(store: Store) -> list[Finding]:
+    """Every artefact of the store against its checksums: one line, and one for each damaged."""
+    bad, entries = [], store.entries()
+    for entry in entries:
+        try:
+            store.open(entry.name, entry.key)
+        except CorruptArtefact as problem:
+            bad.append(Finding(f"artefact: {entry.name}", False, str(problem)))
+    told = f"{len(entries) - len(bad)} of {len(entries)} artefacts are as they were written"
+    return [Finding("store: checksums", not bad, told), *bad]
+
+
+def chrome(path: str | None) -> Finding:
+    """The browser that draws static figures, which need not be there."""
+    without = "none: figures come as HTML and JSON; install chromium for SVG, PDF and PNG"
+    return Finding("browser", True, path or without)
 
 
 def _existing(path: Path) -> Path:

@@ -1,7 +1,9 @@
 """The verbs. Nothing heavy is imported before a verb needs it, so that ``--help`` is instant.
 
 Progress goes to the terminal's error stream, results to its output; ``--json`` makes the output
-one JSON value. An error that a person can cause is one line, and the exit status is 2.
+one JSON value, ``--quiet`` leaves out the progress. The exit status is 0 where the work was done,
+whatever came out; 1 where a job of several failed or a check found something bad; 2 for an error
+that a person can cause, which is one line; 130 where it was stopped, with what is finished kept.
 """
 
 from __future__ import annotations
@@ -10,8 +12,9 @@ import json
 import os
 import shlex
 import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +23,7 @@ import click
 from mo_interp.errors import MoInterpError
 
 if TYPE_CHECKING:
+    from mo_interp.forecast import Countdown
     from mo_interp.growing import Outcome, Plan, Standing, Watch
     from mo_interp.organism import Organism
     from mo_interp.records import Record
@@ -28,7 +32,11 @@ FLAGSHIP = "quirky_user"
 Progress = Callable[[int, int, str], None]
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
 quiet = click.option("--quiet", is_flag=True, help="No progress display.")
+plan_option = click.option(
+    "--plan", "planning", is_flag=True, help="Say what it would take, and stop."
+)
 seed_option = click.option("--seed", default=0, show_default=True, help="Seed of growing.")
+HERE = Path(__file__).parent
 
 
 def say(text: str) -> None:
@@ -41,8 +49,43 @@ def tell_json(value: Any) -> None:
     say(json.dumps(value, indent=1, default=str))
 
 
+class Told:
+    """What the progress protocol says, as a line: the stage, the step in it, the time left."""
+
+    def __init__(self, countdown: Countdown | None) -> None:
+        """With the expected seconds of every stage, or without."""
+        self.countdown, self.stage, self.note = countdown, "", ""
+        self.began = time.monotonic()
+
+    def hear(self, step: int, total: int, note: str) -> str:
+        """Take in one call of the protocol; the line."""
+        head = note.split(":")[0]
+        if note.startswith("stage"):
+            self.stage, self.note = note, note
+            if self.countdown is not None:
+                self.countdown.at(note.rpartition(": ")[2])
+        if head != self.note.split(":")[0]:
+            self.note, self.began = note, time.monotonic()
+        within = "" if note.startswith("stage") or not self.stage else f" ({note})"
+        return (self.stage or note) + within
+
+    def left(self, step: int, total: int) -> str:
+        """The time left: by what was expected, else by the pace of this step; empty if unknown."""
+        if self.countdown is not None:
+            return minutes(self.countdown.left)
+        took = time.monotonic() - self.began
+        return minutes(took * (total - step) / step) if 0 < step <= total and took > 1 else ""
+
+
+def minutes(seconds: float) -> str:
+    """Such as ``about 2.5 minutes left``."""
+    if seconds < 60:
+        return f"about {max(1, round(seconds))} s left"
+    return f"about {seconds / 60:.1f} minutes left"
+
+
 @contextmanager
-def progress_bar(silenced: bool) -> Iterator[Progress]:
+def progress_bar(silenced: bool, countdown: Countdown | None = None) -> Iterator[Progress]:
     """The progress protocol, shown with rich on a terminal and as plain lines elsewhere."""
     if silenced:
         yield lambda step, total, note: None
@@ -51,33 +94,60 @@ def progress_bar(silenced: bool) -> Iterator[Progress]:
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bar
 
-    console = Console(stderr=True)
+    console, told = Console(stderr=True), Told(countdown)
     if not console.is_terminal:
-        told: set[str] = set()
-
-        def line(step: int, total: int, note: str) -> None:
-            head = note.split(":")[0] if not note.startswith("stage") else note
-            if head not in told:
-                told.add(head)
-                click.echo(note if note.startswith("stage") else f"  {head}", err=True)
-
-        yield line
+        yield _plain_lines(told)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Bar(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("starting", total=None)
-        yield lambda step, total, note: bar.update(
-            task, description=note[:70], completed=step, total=max(total, 1)
-        )
+    texts = TextColumn("{task.description}"), TextColumn("{task.fields[left]}")
+    with Bar(texts[0], BarColumn(), TimeElapsedColumn(), texts[1], console=console,
+             transient=True) as bar:  # fmt: skip
+        task = bar.add_task("starting", total=None, left="")
+
+        def show(step: int, total: int, note: str) -> None:
+            line, left = told.hear(step, total, note)[:70], told.left(step, total)
+            bar.update(task, description=line, completed=step, total=max(total, 1), left=left)
+
+        yield show
+
+
+def _plain_lines(told: Told) -> Progress:
+    """A line for each stage, and for each thing that is begun; for logs and pipes."""
+    seen: set[str] = set()
+
+    def line(step: int, total: int, note: str) -> None:
+        stage = note.startswith("stage")
+        head = note if stage else f"  {note.split(':')[0]}"
+        told.hear(step, total, note)
+        if head not in seen:
+            seen.add(head)
+            left = told.left(step, total) if stage and told.countdown is not None else ""
+            click.echo(f"{head}; {left}" if left else head, err=True)
+
+    return line
+
+
+SHORT = ("list", "talk", "doctor", "completion")
+"""Verbs that leave nothing to go on with."""
 
 
 class Verbs(click.Group):
     """The group of verbs: turns our errors into one line, and unknown verbs into the nearest."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keep the words, to tell how an interrupted verb goes on."""
+        ctx.meta["words"] = list(args)
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run a verb; a :class:`MoInterpError`, or a file's OSError, becomes one readable line."""
         try:
             return super().invoke(ctx)
+        except KeyboardInterrupt:
+            words = shlex.join(["mo-interp", *ctx.meta["words"]])
+            again = f"stopped; what is finished is kept, and this goes on from there:\n  {words}"
+            short = ctx.invoked_subcommand in (None, *SHORT)
+            click.echo("" if short else again, err=True)
+            ctx.exit(130)
         except MoInterpError as problem:
             click.echo(f"error: {problem}", err=True)
             ctx.exit(2)
@@ -103,13 +173,95 @@ class Verbs(click.Group):
 def main(ctx: click.Context) -> None:
     """Plant a lie in a small transformer, find it, cut it out, and judge what was found.
 
-    Start with `mo-interp run quirky_user`: it ends with the path of a report.
+    Start with `mo-interp run quirky_user`: it ends with the path of a report. Without a verb, it
+    says what to do next in this folder.
     """
     # Small products on a busy machine are several times slower on two threads than on one. Read
     # by the libraries when they are first imported, so it has to be said before any verb.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if ctx.invoked_subcommand is None:
-        say(ctx.get_help())
+        say("\n".join(next_steps()))
+
+
+def next_steps(runs: Path = Path("runs")) -> list[str]:
+    """What to do next: begin, go on with what was interrupted, or look at what is finished."""
+    folders = sorted(runs.glob("*/run.json"), key=lambda path: -path.stat().st_mtime)
+    if not folders:
+        lines = ["Nothing was run in this folder yet. Begin with",
+                 f"  mo-interp run {FLAGSHIP} --plan   what it takes",
+                 f"  mo-interp run {FLAGSHIP}          to a report",
+                 f"  mo-interp talk {FLAGSHIP}         ask it questions"]  # fmt: skip
+    else:
+        lines = _after(folders[0])
+    return [*lines, "  mo-interp list                    organisms at hand",
+            "  mo-interp --help                  all verbs"]  # fmt: skip
+
+
+def _after(claim: Path) -> list[str]:
+    """What the newest run in the folder calls for."""
+    told = json.loads(claim.read_text(encoding="utf-8"))
+    name, seed = str(told["organism"]), int(told["seed"])
+    own = Path(f"{name}.py")
+    name = f"./{own}" if own.is_file() else name
+    which = f"{name} --seed {seed}" if seed else name
+    report = claim.parent / "report.html"
+    if not report.exists():
+        return [f"{claim.parent} was not finished. Go on with", f"  mo-interp run {which}"]
+    return [f"The newest run is told in {report.resolve()}",
+            "Next, for instance",
+            f"  mo-interp talk {which:<18} ask it, toggle the trigger and the cut",
+            f"  mo-interp cure {which:<18} take the lie out of the weights",
+            f"  mo-interp figure verdicts --run {claim.parent}",
+            f"  mo-interp grow {name} --seeds 5   one seed is no result"]  # fmt: skip
+
+
+# Completion -------------------------------------------------------------------------------------
+
+
+def _named(folder: str, what: str) -> list[str]:
+    """Names that a folder registers, and those in the folders of ``MO_INTERP_PATH``, unread."""
+    extra = [Path(p) for p in os.environ.get("MO_INTERP_PATH", "").split(os.pathsep) if p]
+    paths = sorted((HERE / folder).glob("[a-z]*.py"))
+    for place in extra:
+        paths += [*sorted(place.glob("[a-z]*.py")), *sorted((place / folder).glob("[a-z]*.py"))]
+    marks = (f"\n{what} = ", f"\n{what}: ", f"\ndef {what}(")
+    found = [p.stem for p in paths if any(m in p.read_text(encoding="utf-8") for m in marks)]
+    return list(dict.fromkeys(found))
+
+
+def completes(*kinds: tuple[str, str]) -> Callable:
+    """A completion of registered names, such as of organisms, and of Python files."""
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list:
+        from click.shell_completion import CompletionItem
+
+        names = [name for kind in kinds for name in _named(*kind)]
+        found = [CompletionItem(n) for n in names if n.startswith(incomplete)]
+        near = Path(incomplete).parent.glob("*.py") if not found else ()
+        files = [f"./{p}" if incomplete.startswith("./") else str(p) for p in sorted(near)]
+        return found + [CompletionItem(f) for f in files if f.startswith(incomplete)]
+
+    return complete
+
+
+ORGANISM, DETECTOR = ("organisms", "organism"), ("detectors", "detector")
+FIGURE = ("figures", "draw")
+an_organism = completes(ORGANISM)
+
+
+@main.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the script that completes verbs, options and names in a shell.
+
+    In bash: `eval "$(mo-interp completion bash)"`, and so in zsh; in fish:
+    `mo-interp completion fish | source`. Put that line where the shell starts.
+    """
+    from click.shell_completion import get_completion_class
+
+    made = get_completion_class(shell)
+    assert made is not None
+    say(made(main, {}, "mo-interp", "_MO_INTERP_COMPLETE").source())
 
 
 def _load(name: str) -> Organism:
@@ -123,11 +275,15 @@ def _load(name: str) -> Organism:
 
 @main.command("list")
 @as_json
-def list_(as_json: bool) -> None:
+@click.option("--quiet", is_flag=True, help="The names alone.")
+def list_(as_json: bool, quiet: bool) -> None:
     """Organisms at hand, and whether their grown seeds passed the gates."""
     from mo_interp.finding import load, names
     from mo_interp.ledger import published
 
+    if quiet and not as_json:
+        say("\n".join(names()))
+        return
     known = published()
     rows = [_status(load(name), known) for name in names()]
     if as_json:
@@ -194,10 +350,16 @@ def _count(seeds: list[int]) -> str:
 
 
 @main.command()
-@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=an_organism)
 @click.option("--all", "everything", is_flag=True, help="Every organism but the slow ones.")
 @click.option("--slow", is_flag=True, help="With --all: the slow ones too.")
-@click.option("--exclude", multiple=True, metavar="NAME", help="With --all: not this one.")
+@click.option(
+    "--exclude",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=an_organism,
+    help="With --all: not this one.",
+)
 @click.option(
     "--only",
     type=click.Choice(["measured", "routed", "implanted", "wired"]),
@@ -205,7 +367,7 @@ def _count(seeds: list[int]) -> str:
 )
 @click.option("--seeds", default=1, show_default=True, help="How many seeds, from 0 on.")
 @click.option("--jobs", type=int, help="Worker processes; one a core if not given.")
-@click.option("--plan", "planning", is_flag=True, help="Say what it would take, and stop.")
+@plan_option
 @click.option(
     "--checkpoints",
     is_flag=False,
@@ -249,7 +411,9 @@ def grow(
     kind = "persistence" if persistence else "grow"
     plan = growing.plan(chosen, seeds=seeds, kind=kind, every=checkpoints, workers=jobs)
     if planning:
-        tell_json(plan.as_dict()) if as_json else say(str(plan))
+        from mo_interp import forecast
+
+        _tell_plan(plan, as_json, sum(forecast.growing_rows(e.job) for e in plan.todo), {})
         return
     failed = _carried_out(plan, quiet or as_json)
     several = len(chosen) > 1
@@ -263,6 +427,17 @@ def grow(
         click.echo(f"FAILED: {outcome.job.label}: {outcome.problem}", err=True)
     if failed:
         sys.exit(1)
+
+
+def _tell_plan(plan: Plan, as_json: bool, forwards: int, more: dict[str, Any]) -> None:
+    """A plan of jobs with forwards and memory; ``more`` is told as well."""
+    from mo_interp import forecast
+
+    memory = forecast.memory_now() * plan.workers if plan.todo else 0
+    if as_json:
+        tell_json(plan.as_dict() | {"forwards": forwards, "memory": memory} | more)
+        return
+    say(f"{plan}\nabout {forwards:,} forwards; about {memory / 1e6:,.0f} MB of memory")
 
 
 def _chosen(
@@ -310,12 +485,8 @@ def _carried_out(plan: Plan, silenced: bool) -> list[Outcome]:
         return []
     if not silenced:
         click.echo(str(plan), err=True)
-    try:
-        with many_bar(silenced) as watch:
-            outcomes = growing.carry_out(plan, watch=watch)
-    except KeyboardInterrupt:
-        click.echo("stopped; what is finished is kept, and the same command goes on", err=True)
-        sys.exit(130)
+    with many_bar(silenced) as watch:
+        outcomes = growing.carry_out(plan, watch=watch)
     return [outcome for outcome in outcomes if outcome.problem]
 
 
@@ -405,11 +576,20 @@ def _checkout() -> Path | None:
 
 
 @main.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=an_organism)
 @click.option("--all", "everything", is_flag=True, help="Records, cards and table of the shipped.")
 @click.option("--out", type=click.Path(path_type=Path), help="Where the card goes; else printed.")
+@plan_option
 @as_json
-def card(name: str | None, everything: bool, out: Path | None, as_json: bool) -> None:
+@quiet
+def card(
+    name: str | None,
+    everything: bool,
+    out: Path | None,
+    planning: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
     """The organism's card, from the seeds grown so far.
 
     With --all: publish what the store holds of the shipped organisms, as records.jsonl, one card
@@ -418,14 +598,33 @@ def card(name: str | None, everything: bool, out: Path | None, as_json: bool) ->
     """
     if everything == bool(name):
         raise MoInterpError("card: give the name of an organism, or --all")
-    written = _published(out) if name is None else None
+    if planning:
+        _tell_cards([name] if name else None, out, as_json)
+        return
+    with progress_bar(quiet or as_json) as progress:
+        written = _published(out, progress) if name is None else None
     if written is not None:
         tell_json([str(p) for p in written]) if as_json else say("\n".join(map(str, written)))
         return
     _one_card(str(name), out, as_json)
 
 
-def _published(out: Path | None) -> list[Path]:
+def _tell_cards(names: list[str] | None, out: Path | None, as_json: bool) -> None:
+    """What cards would be made of; nothing is run through a model."""
+    from mo_interp import telling
+    from mo_interp.ledger import gate_records
+
+    specs = telling.shipped() if names is None else {name: _load(name) for name in names}
+    seeds = {name: len({r.seed for r in gate_records(spec)}) for name, spec in specs.items()}
+    told = {"forwards": 0, "seeds": seeds, "folder": str(out or _checkout() or Path())}
+    if as_json:
+        tell_json(told)
+        return
+    say("\n".join(f"{name:<30} {n} seed{'s' * (n != 1)}" for name, n in seeds.items()))
+    say(f"{len(seeds)} cards in {told['folder']}: no forwards, seconds, under 5 MB")
+
+
+def _published(out: Path | None, progress: Progress) -> list[Path]:
     from mo_interp import telling
     from mo_interp.ledger import published
     from mo_interp.store import Store
@@ -434,6 +633,7 @@ def _published(out: Path | None) -> list[Path]:
     if folder is None:
         raise MoInterpError("card --all: this is no checkout; give a folder with --out")
     specs = telling.shipped()
+    progress(0, 1, f"records and cards of {len(specs)} organisms")
     return telling.publish(specs, telling.gather(specs, Store(), published()), folder)
 
 
@@ -460,7 +660,7 @@ def _one_card(name: str, out: Path | None, as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("name")
+@click.argument("name", shell_complete=completes(ORGANISM))
 @seed_option
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for results.")
 @click.option(
@@ -468,9 +668,11 @@ def _one_card(name: str, out: Path | None, as_json: bool) -> None:
     "detectors",
     multiple=True,
     type=click.Path(path_type=Path),
+    shell_complete=completes(),
     help="A file of your own detector, scored beside the others. May be repeated.",
 )
 @click.option("--no-static", is_flag=True, help="No SVG, PDF and PNG figures.")
+@plan_option
 @as_json
 @quiet
 def run(
@@ -479,13 +681,15 @@ def run(
     out: Path | None,
     detectors: tuple[Path, ...],
     no_static: bool,
+    planning: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
     """The main job: grow, find, cut out, judge and report.
 
     NAME is an organism's name, or a .py file with an organism, a detector, or both. A file with a
-    detector alone is scored on quirky_user.
+    detector alone is scored on quirky_user. What is finished is kept, stage by stage and within a
+    training; the same command goes on.
     """
     from mo_interp.finding import defines
     from mo_interp.records import read_records
@@ -495,12 +699,21 @@ def run(
         detectors = (Path(name), *detectors)
         name = name if defines(name, "organism") else FLAGSHIP
     spec = _load(name)
-    from mo_interp import pipeline, telling
+    from mo_interp import forecast, growing, pipeline, telling
 
-    with progress_bar(quiet or as_json) as progress:
+    silent = quiet or as_json
+    seen, countdown = None, None
+    if planning or not (silent or growing.is_slow(spec)):
+        told = {"seed": seed, "out": out, "detectors": detectors, "static": not no_static}
+        seen = forecast.forecast(spec, **told)
+        countdown = forecast.countdown(seen.steps)
+    if planning and seen is not None:
+        tell_json(seen.as_dict()) if as_json else say(str(seen))
+        return
+    with progress_bar(silent, countdown) as progress:
         folder = pipeline.run(spec, seed=seed, out=out, detectors=detectors, progress=progress)
         records = read_records(folder)
-        progress(0, 1, "stage: figures and report")
+        progress(0, 1, "stage: report")
         told = telling.tell(spec, folder, records, static=not no_static)
     said = conclude(records)
     if as_json:
@@ -520,17 +733,23 @@ def run(
     say(str(told.report.resolve()))
 
 
+CURES = ("mean", "projection", "leace", "heads", "neurons", "fine_prune", "fine_tune")
+PARTS = ("planted", "localisation", "detection", "mechanism", "removal", "discovery", "null")
+"""Offered for completion, without importing what has them; a test holds them to it."""
+
+
 # cure -------------------------------------------------------------------------------------------
 
 
 @main.command()
-@click.argument("name")
+@click.argument("name", shell_complete=an_organism)
 @seed_option
 @click.option(
     "--how",
     default="mean",
     show_default=True,
     metavar="METHOD",
+    shell_complete=lambda ctx, param, text: [m for m in CURES if m.startswith(text)],
     help="mean, projection, leace, heads, neurons, fine_prune or fine_tune.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for model and certificate.")
@@ -540,7 +759,7 @@ def run(
     type=click.Path(path_type=Path),
     help="Take the blind decision from this run's records; it is made anew if not given.",
 )
-@click.option("--plan", "planning", is_flag=True, help="Say what it would take, and stop.")
+@plan_option
 @as_json
 @quiet
 def cure(
@@ -564,7 +783,10 @@ def cure(
 
     if planning:
         cost = cures.plan_of(name, seed=seed, how=how, out=out, run=where)
-        tell_json(vars(cost)) if as_json else say(str(cost))
+        from mo_interp import forecast
+
+        load = forecast.cure_load(cost)
+        tell_json(vars(cost) | load.as_dict()) if as_json else say(f"{cost}\n{load}")
         return
     with progress_bar(quiet or as_json) as progress:
         told = {"seed": seed, "how": how, "out": out, "run": where, "progress": progress}
@@ -588,10 +810,17 @@ def cure(
 
 
 @main.command()
-@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=an_organism)
 @click.option("--all", "everything", is_flag=True, help="Every organism but the slow ones.")
 @click.option("--seeds", default=1, show_default=True, help="How many seeds, from 0 on.")
-@click.option("--part", "parts", multiple=True, metavar="PART", help="Only this part; repeatable.")
+@click.option(
+    "--part",
+    "parts",
+    multiple=True,
+    metavar="PART",
+    shell_complete=lambda ctx, param, text: [p for p in PARTS if p.startswith(text)],
+    help="Only this part; repeatable.",
+)
 @click.option(
     "--interval",
     default=0.05,
@@ -599,7 +828,7 @@ def cure(
     help="Half-width of the intervals that are wanted; rows and seeds for it are told.",
 )
 @click.option("--jobs", type=int, help="Worker processes; one a core if not given.")
-@click.option("--plan", "planning", is_flag=True, help="Say what it would take, and stop.")
+@plan_option
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("bench"), help="Folder of the results."
 )
@@ -629,9 +858,12 @@ def bench(
     plan = board.plan(chosen, seeds=seeds, parts=wanted, out=out, workers=jobs)
     rows = board.rows_needed(interval)
     if planning:
-        width = {"half_width": interval, "rows_needed": rows}
-        said = f"{plan}\nrows for a share within ±{interval:g}: {rows} distinct ones, at worst"
-        tell_json(plan.as_dict() | width) if as_json else say(said)
+        from mo_interp import forecast
+
+        counted = forecast.bench_rows([entry.job for entry in plan.todo])
+        _tell_plan(plan, as_json, counted, {"half_width": interval, "rows_needed": rows})
+        if not as_json:
+            say(f"rows for a share within ±{interval:g}: {rows} distinct ones, at worst")
         return
     failed = _carried_out(plan, quiet or as_json)
     from mo_interp.telling import tell_bench
@@ -657,7 +889,7 @@ def bench(
 
 
 @main.command()
-@click.argument("name")
+@click.argument("name", shell_complete=completes(FIGURE))
 @click.option(
     "--run",
     "where",
@@ -733,51 +965,84 @@ def _newest_run() -> Path:
 
 
 @main.command()
-@click.argument("name")
+@click.argument("name", shell_complete=an_organism)
 @seed_option
 @click.option("--prompts", default=0, help="Show this many prompts and stop.")
+@click.option("--no-trigger", is_flag=True, help="Begin with the trigger off.")
+@click.option("--cut", is_flag=True, help="Begin with the mechanism cut out.")
+@click.option("--probe", "site", metavar="SITE", help="Where the probe reads.")
 @as_json
 @quiet
-def talk(name: str, seed: int, prompts: int, as_json: bool, quiet: bool) -> None:
-    """Ask an organism questions; toggle the trigger, and the cut that makes it honest."""
+def talk(
+    name: str,
+    seed: int,
+    prompts: int,
+    no_trigger: bool,
+    cut: bool,
+    site: str | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Ask an organism questions; toggle the trigger, the probe, and the cut that makes it honest.
+
+    Every prompt is shown with the truth, what organism and twin say, and a probe's reading of
+    each token. Enter draws another prompt, and a prompt may be typed.
+    """
     from mo_interp.conversation import Conversation
     from mo_interp.grown import organism
 
     with progress_bar(quiet or as_json) as progress:
         conversation = Conversation.with_(organism(name, seed=seed, progress=progress))
+    conversation.triggered, conversation.cut = not no_trigger, cut
+    if site is not None:
+        conversation.look(site)
     if prompts or as_json:
         turns = [conversation.turn() for _ in range(prompts or 1)]
         tell_json(turns) if as_json else [say(conversation.told(t)) for t in turns]
         return
     say(conversation.help)
-    for line in sys.stdin:
+    for line in _typed():
         reply = conversation.reply(line.strip())
         if reply is None:
             return
         say(reply)
 
 
+def _typed() -> Iterator[str]:
+    """Lines that are typed, with a prompt and a history on a terminal; until end of file."""
+    if not sys.stdin.isatty():
+        yield from sys.stdin
+        return
+    with suppress(ImportError):
+        import readline  # noqa: F401  # gives input() a history
+    with suppress(EOFError):
+        while True:
+            yield input("> ")
+
+
 # doctor -----------------------------------------------------------------------------------------
 
 
 @main.command()
-@click.argument("path", required=False)
+@click.argument("path", required=False, shell_complete=completes(ORGANISM, DETECTOR))
 @as_json
-def doctor(path: str | None, as_json: bool) -> None:
+@click.option("--quiet", is_flag=True, help="Say only what is bad.")
+def doctor(path: str | None, as_json: bool, quiet: bool) -> None:
     """Check this installation and, by the hook audit, that every site can be edited.
 
-    PATH is an organism's file, or a local Hugging Face folder to audit instead.
+    PATH is the name or file of an organism or a detector, or a local Hugging Face folder, to be
+    checked instead. The exit status is 1 where something is bad.
     """
     from mo_interp import checkup, figures
 
     lines = checkup.examine(path)
     if path is None:
-        without = "none: figures come as HTML and JSON; install chromium for SVG, PDF and PNG"
-        lines.append(checkup.Finding("browser", True, figures.browser() or without))
+        lines.append(checkup.chrome(figures.browser()))
     if as_json:
         tell_json([vars(line) for line in lines])
     else:
         for line in lines:
-            say(f"{'ok ' if line.good else 'BAD'}  {line.what:<28} {line.found}")
+            if not (quiet and line.good):
+                say(f"{'ok ' if line.good else 'BAD'}  {line.what:<28} {line.found}")
     if not all(line.good for line in lines):
         sys.exit(1)

@@ -20,21 +20,37 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from mo_interp import decision, feeding, gates, growing, judge, origins, patching, pipeline, stages
+from mo_interp import (
+    bench,
+    decision,
+    discovery,
+    feeding,
+    gates,
+    growing,
+    judge,
+    origins,
+    patching,
+    pipeline,
+    stages,
+    tokenwise,
+)
 from mo_interp import planted_stages as planted
 from mo_interp.behaviours import Weaker
+from mo_interp.bench import parts
 from mo_interp.errors import MoInterpError
+from mo_interp.finding import load
 from mo_interp.grown import Grown, circuit, organism
 from mo_interp.ledger import digest, sealed
 from mo_interp.model import Model
 from mo_interp.organism import Organism, Wire
 from mo_interp.records import FILE_NAME, read_records
+from mo_interp.removal import cure
 from mo_interp.store import Store
 from mo_interp.transfer import PAIRS as FORM_PAIRS
 
 GROW, TELL = "grow", "report"
 """What comes before the stages, and after them."""
-FITS = {"gates": 1.0, "detect": 29.0, "sae": 0.7, TELL: 6.0}
+FITS = {"gates": 1.0, "detect": 29.0, "sae": 0.7, "tokens": 2.0, TELL: 6.0}
 """Seconds of a stage beside its forwards: of detectors and SAE, and of drawing."""
 CHROME = 21.0
 """Seconds that SVG, PDF and PNG of every figure take."""
@@ -155,7 +171,7 @@ def done_stages(folder: Path) -> list[str]:
     if sealed(before) is None:
         return []
     found = []
-    for i, name in enumerate(stages.STAGES):
+    for i, name in enumerate(pipeline.STAGES):
         path = folder / "stages" / f"{i + 1}-{name}.jsonl"
         if sealed(path, after=digest(before)) is None:
             break
@@ -181,6 +197,7 @@ def forwards(spec: Organism, seed: int, grown: Grown | None) -> dict[str, tuple[
         "detect": (_detect(spec), False),
         "sae": (2 * stages.TEST_PAIRS * (5 if spec.shape.attn_only else 6), False),
         "judge": (_judge(spec), False),
+        "tokens": (_tokens(spec), True),
     }
 
 
@@ -250,6 +267,19 @@ def _judge(spec: Organism) -> int:
     return 2 * decision_rows(spec) + offered * VERDICT * stages.VERDICT_PAIRS
 
 
+def _tokens(spec: Organism) -> int:
+    """The probe at every token, in organism and twin."""
+    shape, shown = spec.shape, 2 * tokenwise.SHOWN_PAIRS
+    cuts = len(tokenwise.streams(shape.n_layers, attn_only=shape.attn_only))
+    return 2 * (shown + cuts * (2 * tokenwise.FITTED_PAIRS + shown))
+
+
+def growing_rows(job: growing.Job) -> int:
+    """Rows that growing a seed and putting it through its gates takes, roughly."""
+    trained = sum(r.steps * r.batch * n for r, n in growing.trainings(job.spec))
+    return trained + 20 * gates.ROWS
+
+
 # Seconds and memory -----------------------------------------------------------------------------
 
 
@@ -305,6 +335,70 @@ def memory_of(spec: Organism) -> int:
     everywhere = shape.n_layers * (wide if wide <= stages.WIDEST else 0)
     arrays = 3 * 4 * rows * (sites + everywhere) + 3 * 8 * rows * min(wide, stages.WIDEST)
     return memory_now() + arrays
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a cure takes beside its time."""
+
+    forwards: int
+    memory: int
+    disk: int
+    free: int
+
+    def __str__(self) -> str:
+        """One line."""
+        return (
+            f"about {self.forwards:,} forwards; about {self.memory / 1e6:,.0f} MB of memory; "
+            f"{self.disk / 1e6:.1f} MB on disk, {self.free / 1e9:.1f} GB free"
+        )
+
+    def as_dict(self) -> dict:
+        """For ``--json``."""
+        return asdict(self)
+
+
+def cure_load(cost: cure.Cost) -> Load:
+    """Of what :func:`mo_interp.removal.cure.plan_of` says; a step of training is 128 rows."""
+    trained = 128 * sum(most for _, most in cost.training_steps.values())
+    model = 4 * growing.parameters(load(cost.organism).shape) if _known(cost.organism) else 0
+    free = shutil.disk_usage(_existing(Path(cost.folder).absolute())).free
+    disk = model + growing.MODEL_BYTES + growing.RECORD_BYTES
+    return Load(sum(cost.rows.values()) + trained, memory_now(), disk, free)
+
+
+def _known(name: str) -> bool:
+    try:
+        return bool(load(name))
+    except MoInterpError:
+        return False
+
+
+def bench_rows(jobs: Iterable[growing.Job]) -> int:
+    """Forwards of the parts of a bench that are left, roughly; those of a search are its budget."""
+    total = 0
+    for job in jobs:
+        assert isinstance(job, bench.Bench)
+        total += sum(_part_rows(job.spec, job.seed, part) for part in job.left())
+    return total
+
+
+def _part_rows(spec: Organism, seed: int, part: str) -> int:
+    counted = {k: n for k, (n, _) in forwards(spec, seed, None).items()}
+    by_part = {
+        "planted": ("behaviour", "gates"),
+        "localisation": ("patch",),
+        "detection": ("detect",),
+        "mechanism": ("sae", "judge"),
+    }
+    if part in by_part:
+        return sum(counted[stage] for stage in by_part[part])
+    if part == "null":
+        return decision_rows(spec)
+    if part == "discovery":
+        return 2 * len(discovery.names()) * parts.SEARCHES * parts.BUDGET
+    plans = [cure.plan_of(spec, seed=seed, how=how) for how in bench.CURES]
+    return sum(cure_load(plan).forwards for plan in plans)
 
 
 # While it runs ----------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ FLOORS = (
     ("judge", "decision", "gating", "persistence", "family_gates", "modifier_checks", "gates")
     + ("planted_stages", "stages", "tokenwise", "pipeline", "removal", "growing", "bench")
     + ("conversation",)
-    + ("checkup",),
+    + ("checkup", "forecast"),
     ("wording", "figures", "report", "cards", "scoreboard", "telling", "cli", "__init__")
     + ("__main__",),
 )

@@ -611,10 +611,11 @@ def card(
 
 def _tell_cards(names: list[str] | None, out: Path | None, as_json: bool) -> None:
     """What cards would be made of; nothing is run through a model."""
-    from mo_interp import telling
+    from mo_interp.finding import ORGANISMS, files
     from mo_interp.ledger import gate_records
 
-    specs = telling.shipped() if names is None else {name: _load(name) for name in names}
+    names = list(files([ORGANISMS], "organism")) if names is None else names
+    specs = {name: _load(name) for name in names}
     seeds = {name: len({r.seed for r in gate_records(spec)}) for name, spec in specs.items()}
     told = {"forwards": 0, "seeds": seeds, "folder": str(out or _checkout() or Path())}
     if as_json:
@@ -699,7 +700,7 @@ def run(
         detectors = (Path(name), *detectors)
         name = name if defines(name, "organism") else FLAGSHIP
     spec = _load(name)
-    from mo_interp import forecast, growing, pipeline, telling
+    from mo_interp import forecast, growing
 
     silent = quiet or as_json
     seen, countdown = None, None
@@ -710,6 +711,8 @@ def run(
     if planning and seen is not None:
         tell_json(seen.as_dict()) if as_json else say(str(seen))
         return
+    from mo_interp import pipeline, telling
+
     with progress_bar(silent, countdown) as progress:
         folder = pipeline.run(spec, seed=seed, out=out, detectors=detectors, progress=progress)
         records = read_records(folder)
@@ -911,6 +914,7 @@ def bench(
 @click.option("--organism", help="Which organism, where the records are of several.")
 @click.option("--seed", type=int, help="One seed only; all of them if not given.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path(), help="Folder to write to.")
+@click.option("--quiet", is_flag=True, expose_value=False, help="There is no progress.")
 @as_json
 def figure(
     name: str,

@@ -1,0 +1,412 @@
+"""The command line for a person: what to do next, plans, completion, interruption, statuses."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import click
+import pytest
+import small
+from click.shell_completion import BashComplete
+from click.testing import CliRunner
+
+from mo_interp import cli
+from mo_interp.cli import main
+from mo_interp.errors import MoInterpError
+
+LONG = ("run", "grow", "bench", "cure", "card")
+WRITTEN = '''
+"""A small liar written by hand."""
+import sys
+sys.path.insert(0, {tests!r})
+import small
+organism = small.wired("ours")
+'''
+
+
+def verb(*words, status=0):
+    result = CliRunner().invoke(main, [str(w) for w in words])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == status, result.output
+    return result
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """An empty folder with an organism of one's own, the current one."""
+    (tmp_path / "ours.py").write_text(WRITTEN.format(tests=str(Path(__file__).parent)))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MO_INTERP_HOME", str(tmp_path / "home"))
+    return tmp_path
+
+
+# What every verb has ----------------------------------------------------------------------------
+
+
+def options(name: str) -> set[str]:
+    return {o for p in main.commands[name].params for o in p.opts}
+
+
+@pytest.mark.parametrize("name", sorted(set(main.commands) - {"completion"}))
+def test_every_verb_has_json_and_quiet_and_help(name):
+    assert {"--json", "--quiet"} <= options(name)
+    assert len(main.commands[name].help or "") > 40
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_every_long_verb_has_a_plan(name):
+    assert "--plan" in options(name)
+
+
+def test_quiet_list_is_the_names_alone(place):
+    names = verb("list", "--quiet").stdout.split()
+    assert "quirky_user" in names and all(re.fullmatch(r"\w+", name) for name in names)
+
+
+# What to do next --------------------------------------------------------------------------------
+
+
+def claim(place: Path, name: str, seed: int = 0) -> Path:
+    folder = place / "runs" / f"{name}-{seed}-abc"
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(json.dumps({"organism": name, "seed": seed}))
+    return folder
+
+
+def shown(text: str) -> list[list[str]]:
+    """The commands that a text shows, each without what is said beside it."""
+    lines = [line.split("  ")[0] for line in re.findall(r"^  (mo-interp .*)$", text, re.MULTILINE)]
+    return [line.split()[1:] for line in lines]
+
+
+def test_in_an_empty_folder_one_is_told_to_begin(place):
+    said = verb().stdout
+    assert said.startswith("Nothing was run") and ["run", "quirky_user"] in shown(said)
+
+
+def test_an_interrupted_run_is_gone_on_with(place):
+    claim(place, "ours", 3)
+    said = verb().stdout
+    assert "was not finished" in said and ["run", "./ours.py", "--seed", "3"] in shown(said)
+
+
+def test_a_finished_run_is_pointed_at(place):
+    folder = claim(place, "quirky_user")
+    (folder / "report.html").write_text("")
+    said = verb().stdout
+    assert str(folder / "report.html") in said
+    assert {"talk", "cure", "figure", "grow"} <= {words[0] for words in shown(said)}
+
+
+def test_every_command_that_is_told_parses(place):
+    texts = [verb().stdout]
+    claim(place, "quirky_user", 1).joinpath("report.html").write_text("")
+    texts.append(verb().stdout)
+    for words in (w for text in texts for w in shown(text) if w != ["--help"]):
+        command = main.commands[words[0]]
+        with click.Context(command) as context:
+            command.parse_args(context, words[1:])
+
+
+# Completion -------------------------------------------------------------------------------------
+
+
+def completed(*words: str) -> list[str]:
+    given, text = list(words[:-1]), words[-1]
+    found = BashComplete(main, {}, "mo-interp", "_MO_INTERP_COMPLETE").get_completions(given, text)
+    return [item.value for item in found]
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (("ru",), "run"),
+        (("run", "quirky_u"), "quirky_user"),
+        (("talk", "quirky_u"), "quirky_user"),
+        (("grow", "--exclude", "impl"), "implanted_user"),
+        (("figure", "verd"), "verdicts"),
+        (("doctor", "logi"), "logistic"),
+        (("doctor", "quirky_u"), "quirky_user"),
+        (("cure", "quirky_user", "--how", "lea"), "leace"),
+        (("bench", "--part", "disc"), "discovery"),
+        (("run", "./ou"), "./ours.py"),
+        (("run", "quirky_user", "--detector", "ou"), "ours.py"),
+        (("run", "--no-s"), "--no-static"),
+    ],
+)
+def test_names_complete(place, words, wanted):
+    assert wanted in completed(*words)
+    assert all(found.startswith(words[-1]) for found in completed(*words))
+
+
+def test_names_of_ones_own_complete(place, monkeypatch):
+    monkeypatch.setenv("MO_INTERP_PATH", str(place))
+    assert completed("run", "ou") == ["ours"]
+
+
+def test_what_is_offered_is_what_there_is():
+    from mo_interp import detectors, figures, finding
+    from mo_interp.bench import PARTS
+    from mo_interp.removal import METHODS
+
+    assert list(METHODS) == list(cli.CURES) and list(PARTS) == list(cli.PARTS)
+    assert set(cli._named(*cli.ORGANISM)) == set(finding.names())
+    assert set(cli._named(*cli.DETECTOR)) == set(detectors.names())
+    assert set(cli._named(*cli.FIGURE)) == set(figures.names())
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_script_of_a_shell_is_printed(shell):
+    said = verb("completion", shell).stdout
+    assert "_MO_INTERP_COMPLETE" in said and f"{shell}_complete" in said and "mo-interp" in said
+
+
+def test_an_unknown_shell_is_named():
+    assert "'csh' is not one of 'bash', 'zsh', 'fish'" in verb("completion", "csh", status=2).stderr
+
+
+# Interrupted ------------------------------------------------------------------------------------
+
+
+def test_a_stopped_verb_says_how_to_go_on(place, monkeypatch):
+    from mo_interp import pipeline
+
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "run", stopped)
+    said = verb("run", "./ours.py", "--quiet", "--out", "a b", status=130).stderr
+    assert said == (
+        "stopped; what is finished is kept, and this goes on from there:\n"
+        "  mo-interp run ./ours.py --quiet --out 'a b'\n"
+    )
+
+
+@pytest.mark.slow
+def test_a_run_that_is_stopped_keeps_its_stages_and_resumes(place):
+    command = [sys.executable, "-m", "mo_interp", "run", "./ours.py", "--no-static", "--out", "r"]
+    began = subprocess.Popen(command, cwd=place, stderr=subprocess.PIPE, text=True)
+    while not (place / "r" / "stages" / "2-gates.seal.json").exists():
+        assert began.poll() is None
+        time.sleep(0.1)
+    began.send_signal(signal.SIGINT)
+    said = began.communicate(timeout=120)[1]
+    assert began.returncode == 130 and "this goes on from there:\n  mo-interp run" in said
+    kept = {p.name: p.read_bytes() for p in (place / "r" / "stages").glob("*-gates.jsonl")}
+    subprocess.run(command, cwd=place, check=True, timeout=600)
+    assert {n: (place / "r" / "stages" / n).read_bytes() for n in kept} == kept
+    assert (place / "r" / "report.html").exists()
+
+
+# Plans ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def counted(tmp_path_factory):
+    """A short run of a small organism: what was planned, and forwards counted at the door."""
+    from mo_interp import forecast, patching, pipeline, stages
+    from mo_interp.grown import organism
+    from mo_interp.model import Model
+    from mo_interp.store import Store
+
+    folder, real, sweep = tmp_path_factory.mktemp("counted"), Model._forward, patching.sweep
+    took, stage = Counter(), [""]
+
+    def forward(self, ids, rows, start, options):
+        found = real(self, ids, rows, start, options)
+        took[stage[0]] += len(found)
+        return found
+
+    def swept(*given, **named):
+        before = took[stage[0]]
+        found = sweep(*given, **named)
+        took[stage[0]] = before + found.forwards
+        return found
+
+    def heard(step, total, note):
+        if note.startswith("stage"):
+            stage[0] = note.rpartition(": ")[2]
+
+    spec, store = small.wired("ours"), Store(folder / "home")
+    with pytest.MonkeyPatch.context() as patched:
+        small.shorten(patched.setattr)
+        organism(spec, store=store)
+        told = {"out": folder / "run", "store": store}
+        before = forecast.forecast(spec, **told)
+        patched.setattr(Model, "_forward", forward)
+        patched.setattr(patching, "sweep", swept)
+        reading = ["logistic", "sae_latent", "attention_probe"]  # rows, latents and positions
+        patched.setattr(stages, "detector_names", lambda: reading)
+        pipeline.run(spec, **told, progress=heard)
+        patched.undo()
+        small.shorten(patched.setattr)
+        after = forecast.forecast(spec, **told)
+    return before, took, after, folder
+
+
+def test_what_is_planned_is_what_is_counted(counted):
+    from mo_interp.pipeline import STAGES
+
+    before, took, _, _ = counted
+    planned = {step.name: step for step in before.steps}
+    assert set(STAGES) < set(planned) and planned["grow"].done
+    exact = {name for name in STAGES if planned[name].exact}
+    assert {"behaviour", "patch", "tokens"} <= exact
+    assert {n: planned[n].forwards for n in exact} == {n: took[n] for n in exact}
+    for name in STAGES:
+        assert abs(planned[name].forwards - took[name]) <= 0.2 * took[name], name
+
+
+def test_a_finished_run_has_nothing_left_but_its_report(counted):
+    before, _, after, _ = counted
+    assert after.forwards == 0 and all(s.done for s in after.steps if s.name != "report")
+    assert before.seconds > after.seconds > 0
+    assert before.memory > 1e8 and before.disk > 1e6 and before.free > 0
+
+
+def test_seconds_come_from_an_earlier_run(counted):
+    from mo_interp import forecast
+
+    before, _, after, folder = counted
+    assert "a guess" in before.how and "as the newest run of it" in after.how
+    told = forecast.earlier("ours", folder)
+    assert set(told) >= {"behaviour", "patch", "judge"} and all(s > 0 for s in told.values())
+    assert forecast.earlier("another", folder) == {}
+
+
+def test_the_plan_of_a_run_is_shown_and_runs_nothing(place, monkeypatch):
+    small.shorten(monkeypatch.setattr)
+    said = verb("run", "./ours.py", "--plan").stdout
+    assert all(word in said for word in ("forwards", "minutes", "memory", "MB on disk", "~"))
+    told = json.loads(verb("run", "./ours.py", "--plan", "--json").stdout)
+    assert told["forwards"] == sum(step["forwards"] for step in told["steps"]) > 1000
+    assert not (place / "runs").exists() and not (place / "home").exists()
+
+
+@pytest.mark.parametrize(
+    "words", [("grow", "./ours.py"), ("cure", "./ours.py"), ("bench", "./ours.py")]
+)
+def test_every_other_plan_tells_the_same_four(place, words, monkeypatch):
+    from mo_interp import growing
+
+    monkeypatch.setattr(growing, "measured_rate", lambda: 1e-11)
+    said = verb(*words, "--plan").stdout
+    assert all(word in said for word in ("forwards", "minutes", "of memory", " MB ", "GB free"))
+    told = json.loads(verb(*words, "--plan", "--json").stdout)
+    assert told["forwards"] > 0 and told["memory"] > 1e8 and told["free"] > 0
+
+
+def test_the_plan_of_cards_writes_none(place):
+    said = verb("card", "./ours.py", "--plan", "--out", "c.md").stdout
+    assert "./ours.py" in said and "0 seeds" in said and "no forwards" in said
+    assert not (place / "c.md").exists()
+
+
+# The time left ----------------------------------------------------------------------------------
+
+
+def test_a_countdown_learns_its_pace():
+    from mo_interp.forecast import Countdown
+
+    now = [0.0]
+    count = Countdown({"a": 10, "b": 20, "c": 5}, clock=lambda: now[0])
+    assert count.left == 35
+    now[0] = 4.0
+    assert count.left == 31
+    now[0] = 20.0  # twice what was expected
+    assert count.left == 25
+    count.at("b")
+    assert count.left == 50
+    count.at("nothing of ours")
+    now[0] = 40.0
+    assert count.left == 30
+    count.at("c")
+    now[0] = 1000.0
+    assert count.left == 0
+
+
+def test_progress_tells_stage_step_and_time_left():
+    from mo_interp.forecast import Countdown
+
+    told = cli.Told(Countdown({"detect": 90, "judge": 60}, clock=lambda: 0.0))
+    assert told.hear(0, 1, "stage 4 of 6: detect") == "stage 4 of 6: detect"
+    assert told.hear(3, 16, "detector lof") == "stage 4 of 6: detect (detector lof)"
+    assert told.left(3, 16) == "about 2.5 minutes left"
+    assert cli.Told(None).left(0, 10) == ""
+    assert cli.minutes(0.2) == "about 1 s left"
+
+
+# Texts and statuses -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["cure", "quirky_usr"], "organism 'quirky_usr'; did you mean 'quirky_user'?"),
+        (["bench"], "give names of organisms, or --all"),
+        (["grow", "quirky_user", "--all"], "give names of organisms, or --all"),
+        (["card"], "card: give the name of an organism, or --all"),
+        (["run", "quirky_user+posthok", "--plan"], "modifier 'posthok'"),
+        (["doctor", "logistik"], "organism 'logistik'"),
+    ],
+)
+def test_an_error_is_one_line_and_status_2(place, words, text):
+    said = verb(*words, status=2).stderr
+    assert said.startswith(f"error: {text}") and said.count("\n") == 1
+
+
+def test_our_errors_are_told_whatever_raises_them(place, monkeypatch):
+    def fails(*_, **__):
+        raise MoInterpError("it is so")
+
+    monkeypatch.setattr(cli, "_load", fails)
+    assert verb("run", "quirky_user", status=2).stderr == "error: it is so\n"
+
+
+# The doctor -------------------------------------------------------------------------------------
+
+
+def test_the_doctor_tells_versions_extras_threads_room_and_chrome(place, monkeypatch):
+    monkeypatch.setattr("mo_interp.checkup._bodies", list)
+    told = {line["what"]: line for line in json.loads(verb("doctor", "--json").stdout)}
+    assert {"python", "torch", "threads", "store", "runs", "browser"} <= set(told)
+    assert told["store: checksums"]["found"].startswith("0 of 0")
+    assert {"extra: export", "extra: docs", "extra: code", "extra: notebooks"} <= set(told)
+    assert "cores" in told["threads"]["found"] and "GiB free" in told["store"]["found"]
+    assert verb("doctor", "--quiet").stdout == ""
+
+
+def test_the_doctor_finds_a_damaged_artefact(place, monkeypatch):
+    from mo_interp.store import Store
+
+    monkeypatch.setattr("mo_interp.checkup._bodies", list)
+    folder = Store().get_or_build("thing", "key", lambda f: (f / "x").write_text("sound"))
+    (folder / "x").write_text("other")
+    said = verb("doctor", "--quiet", status=1).stdout
+    assert "BAD  artefact: thing" in said and "expected sha256" in said and "0 of 1" in said
+
+
+def test_the_doctor_finds_a_store_that_cannot_be_written(place, monkeypatch):
+    from mo_interp import checkup
+
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert not checkup._room("store", place / "home", 0).good
+
+
+def test_the_doctor_finds_a_full_disk(place, monkeypatch):
+    from mo_interp import checkup
+
+    monkeypatch.setattr(checkup, "ROOM", 1e9)
+    found = checkup._room("store", place / "home", 0)
+    assert not found.good and "less than" in found.found
+
+
+def test_the_doctor_takes_the_name_of_a_detector(place):
+    said = verb("doctor", "lof").stdout
+    assert said.count("ok ") == 4 and "lof: refuses labels" in said

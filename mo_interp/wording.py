@@ -54,6 +54,7 @@ STAGES = {
     "detector": ("the detectors", RUN),
     "baseline": ("the baselines of the detectors", RUN),
     "probe": ("the probes by layer", PROBE),
+    "token_probe": ("what a probe reads at every token", RUN),
     "sweep": ("the patching sweep", RUN),
     "localisation": ("the scoring of the sweep against the planted circuit", RUN),
     "sae": ("the sparse autoencoder", RUN),

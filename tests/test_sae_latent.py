@@ -6,7 +6,13 @@ import torch
 
 from mo_interp import feeding, saes
 from mo_interp.detectors import detector, load
-from mo_interp.detectors.sae_latent import SaeLatent, apart, encode, encoded_fit
+from mo_interp.detectors.sae_latent import (
+    SaeLatent,
+    apart,
+    encode,
+    encoded_fit,
+    random_encoder,
+)
 from mo_interp.errors import BadShape, BadValues, SpecError
 from mo_interp.feeding import Extra
 from mo_interp.stats import auroc
@@ -102,6 +108,43 @@ def test_feeding_hands_it_the_encoder_and_everyone_else_the_activations():
 
     with pytest.raises(SpecError, match="reads latents and needs clean; latents are given to"):
         feeding.fed(Shy(), full, Extra(encoder=encoder))
+
+
+def test_a_random_dictionary_is_as_wide_and_as_sparse_and_learned_nothing():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(200, 8)) + 5
+    like = {"encoder": rng.normal(size=(8, 40)), "encoder_bias": np.zeros(40)}
+    like |= {"encoder_threshold": np.full(40, 12.0), "encoder_k": np.zeros(1)}
+    found = random_encoder(like, rows, 3)
+    wanted = round(float((encode(like, rows) > 0).sum(1).mean()))
+    assert found["encoder"].shape == (8, 40) and 1 < wanted < 20
+    assert ((encode(found, rows) > 0).sum(1) == wanted).all()
+    assert np.allclose((rows @ found["encoder"] + found["encoder_bias"]).mean(0), 0)
+    again, other = random_encoder(like, rows, 3), random_encoder(like, rows, 4)
+    assert (again["encoder"] == found["encoder"]).all()
+    assert not np.allclose(other["encoder"], found["encoder"])
+
+
+def test_beside_latents_stand_random_dictionaries_refitted():
+    from test_feeding import D, evidence
+
+    full, rng = evidence(), np.random.default_rng(1)
+    encoder = {"encoder": rng.normal(size=(D, 5 * D)), "encoder_bias": np.zeros(5 * D)}
+    encoder |= {"encoder_threshold": np.zeros(5 * D), "encoder_k": np.array([4.0])}
+    one = SaeLatent(units=2)
+    told = feeding.score(one, full, Extra(encoder=encoder), null_draws=0, directions=50, seed=6)
+    by_hand = []
+    for draw in range(feeding.DICTIONARIES):
+        drawn = random_encoder(encoder, full.train.acts, [45, 6, draw])
+        fitted = encoded_fit(one, drawn, full.train.acts, full.train.triggered)
+        by_hand.append(auroc(fitted.score(full.test.acts), full.test.triggered))
+    assert told.values["random_dictionary_n"] == len(by_hand) == 49
+    assert told.values["random_dictionary_best"] == pytest.approx(max(by_hand))
+    assert told.values["random_dictionary_p95"] == pytest.approx(np.quantile(by_hand, 0.95))
+    # choosing among many is an advantage that no direction drawn at random has
+    assert told.values["random_dictionary_median"] > told.values["random_median"]
+    plain = feeding.score(one, full, null_draws=0, directions=50)
+    assert "random_dictionary_n" not in plain.values
 
 
 def test_what_it_refuses():

@@ -23,7 +23,8 @@ def _own(r: Record, name: str) -> dict[str, Any]:
 def _read_detector(r: Record) -> Iterable[Reading]:
     if r.params["label"] not in ("trigger", "lie"):
         return
-    beside = {"random": r.get("random_p95"), "twin": r.get("auroc_twin"), **_own(r, "auroc")}
+    chance = r.get("random_dictionary_p95", r.get("random_p95"))  # of latents: of dictionaries
+    beside = {"random": chance, "twin": r.get("auroc_twin"), **_own(r, "auroc")}
     position = str(r.params["position"])
     place = "every position" if position == "every" else f"the {position}"
     where = f"{r.params['label']} at {place}"

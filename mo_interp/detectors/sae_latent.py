@@ -91,6 +91,26 @@ def encode(encoder: Mapping[str, Array], x: Float[np.ndarray, "n d"]) -> Float[n
     return np.where(pre >= least, units, 0.0)
 
 
+def random_encoder(
+    like: Mapping[str, Array], rows: Float[np.ndarray, "n d"], seed: int | list[int] = 0
+) -> dict[str, Array]:
+    """A dictionary that learned nothing: as wide as ``like``, and on for as many units a row.
+
+    Directions are isotropic, the bias takes the mean of ``rows`` out, and the ``k`` highest stay,
+    ``k`` being how many of ``like``'s are on in a row on average. Its units are what a choice
+    among as many candidates finds by chance.
+    """
+    width = like["encoder"].shape
+    weights = np.random.default_rng(seed).normal(size=width) / np.sqrt(width[0])
+    on = (encode(like, rows) > 0).sum(1).mean()
+    return {
+        "encoder": weights,
+        "encoder_bias": -rows.mean(0) @ weights,
+        "encoder_threshold": np.zeros(width[1]),
+        "encoder_k": np.array([max(1.0, np.round(on))]),
+    }
+
+
 def encoded_fit(detector: Detector, encoder: Mapping[str, Array], acts: Any, y: Any) -> Fitted:
     """A detector of units fitted to rows ``[n d]`` through an encoder, which it keeps.
 

@@ -209,8 +209,8 @@ def _after(claim: Path) -> list[str]:
         return [f"{claim.parent} was not finished. Go on with", f"  mo-interp run {which}"]
     return [f"The newest run is told in {report.resolve()}",
             "Next, for instance",
-            f"  mo-interp talk {which:<18} ask it, toggle the trigger and the cut",
-            f"  mo-interp cure {which:<18} take the lie out of the weights",
+            f"  mo-interp talk {which:<28} ask it, toggle the trigger and the cut",
+            f"  mo-interp cure {which:<28} take the lie out of the weights",
             f"  mo-interp figure verdicts --run {claim.parent}",
             f"  mo-interp grow {name} --seeds 5   one seed is no result"]  # fmt: skip
 

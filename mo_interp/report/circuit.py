@@ -32,7 +32,7 @@ MATTERS = 0.05
 """Share of the logit difference from which a part is drawn in full and named."""
 ROLES = ("trigger", "near_miss", "entity", "relation", "other", "answer")
 STREAM = ("resid_pre", "resid_mid", "resid_post")
-HEADS_A_LINE, STEP, LEFT, TOP, BOTTOM = 4, 36, 84, 26, 46
+HEADS_A_LINE, STEP, LEFT, TOP, BOTTOM = 4, 34, 70, 26, 46
 ATTENTION, MLP, HEADS = 46, 46, 40
 """Pixels of height for a line of the attention's output, of the MLP, and of heads."""
 
@@ -82,7 +82,7 @@ class _Plan:
     @property
     def column(self) -> int:
         """Width of a column."""
-        return 74 + STEP * min(max(self.heads, 1), HEADS_A_LINE)
+        return 62 + STEP * min(max(self.heads, 1), HEADS_A_LINE)
 
     @property
     def layer(self) -> int:
@@ -300,7 +300,8 @@ def _edges(parts: Sequence[_Part], plan: _Plan) -> str:
             target = (into.x, into.y) if into else (stream, p.y - 14)
             out.append(_line((p.x, p.y), target, p.effect))
         elif p.kind not in STREAM:
-            out.append(_line((p.x, p.y), (stream, p.y - 12), p.effect))
+            joins = p.y - (18 if p.kind == "attn_out" else 36)
+            out.append(_line((p.x, p.y), (stream, joins), p.effect))
     return "".join(out)
 
 
@@ -318,9 +319,10 @@ def _node(p: _Part) -> str:
     words, name = _words(p), ""
     if p.matters and p.kind not in STREAM:
         short = {"z": f"H{p.record.get('head')}", "attn_out": "attn"}.get(p.kind, "MLP")
-        at = f'x="{p.x + size + 4:g}" y="{p.y + 3.5:g}"'
+        beside = size + (10 if p.standing else 4)
+        at = f'x="{p.x + beside:g}" y="{p.y + 3.5:g}"'
         if p.kind == "z":
-            at = f'class="mid" x="{p.x:g}" y="{p.y + size + 11:g}"'
+            at = f'class="mid" x="{p.x:g}" y="{p.y + beside + 8:g}"'
         name = f"<text {at}>{short} {decimal(p.effect, 2)}</text>"
     cls = " ".join(
         ["node", "on" if p.matters else "off", *(["minus"] if p.matters and p.effect < 0 else [])]

@@ -254,7 +254,8 @@ def _verdicts(columns: Sequence[Compared]) -> str:
                 head = f"{escape(c.label)}: {escape(str(r.get('edit')))}{c.seed(r)}"
                 sub = f'<code>{escape(r.site)}</code>, rank {r.get("rank")}'
                 numbers = [est(told[k], n) for k in names]
-                rows.append(row(f'{head}<span class="sub">{sub}</span>', [*numbers, n_cell(main), _against(r)]))
+                head += f'<span class="sub">{sub}</span>'
+                rows.append(row(head, [*numbers, n_cell(main), _against(r)]))
     heads = ["run and edit", *names, "n", "p against random controls"]
     made = table("What the decision rule named, under both headline edits.", heads, rows)
     none = [c for c in columns if not named_verdicts(c.records)]

@@ -128,7 +128,8 @@
 
   function token(told, i, odds, side) {
     const p = chance(odds), slot = (told.trigger_at || []).includes(i);
-    const cls = "token " + (p >= 0.5 ? "up" : "down") + (slot ? " slot" : "");
+    const lean = p > 0.55 ? " up" : p < 0.45 ? " down" : "";
+    const cls = "token" + lean + (slot ? " slot" : "");
     const item = element("li", cls), bar = element("span", "bar"), fill = element("i");
     fill.style.height = (100 * p).toFixed(0) + "%";
     bar.append(fill);

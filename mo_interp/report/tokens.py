@@ -20,6 +20,8 @@ from mo_interp.wording import count
 
 __all__ = ["chance", "place_in_words", "token_view"]
 
+UNSURE = (0.45, 0.55)
+"""Between these a probability is drawn as no opinion."""
 SIDES = {"clean": "without the trigger", "triggered": "triggered"}
 
 
@@ -156,7 +158,8 @@ def _token(i: int, word: str, p: float, *, side: str, slot: bool) -> str:
     """One token: a bar for the eye, and the same as a number."""
     where = ", in the trigger's slot" if slot else ""
     label = f"position {i}, {word}{where}, {side}: {p:.2f}"
-    cls = " ".join(filter(None, ("token", "up" if p >= 0.5 else "down", "slot" if slot else "")))
+    lean = "up" if p > UNSURE[1] else "down" if p < UNSURE[0] else ""
+    cls = " ".join(filter(None, ("token", lean, "slot" if slot else "")))
     return (
         f'<li class="{cls}" data-at="{i}" tabindex="{-1 if i else 0}" aria-label="{escape(label)}">'
         f'<span class="bar"><i style="height:{100 * p:.0f}%"></i></span>'

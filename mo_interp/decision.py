@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mo_interp import stats
+from mo_interp import showing, stats
 from mo_interp.errors import MoInterpError, SpecError
 from mo_interp.features import Feature, from_acts
 from mo_interp.judge import CONTROLS, blind_caused, blind_controls
@@ -64,6 +64,10 @@ class Decision:
             f"p = {self.p:.2f} against {CONTROLS} random writes ({self.p_mixed:.2f} where half of "
             f"them come from clean and triggered rows); best of {self.tried} candidates"
         )
+
+    def _repr_html_(self) -> str:
+        """As a table, for a notebook."""
+        return showing.decision(self)
 
     def record(self, spec: Organism, seed: int, *, model: str) -> Record:
         """As a record; ``model`` is organism or twin."""

@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mo_interp import stats
+from mo_interp import showing, stats
 from mo_interp.edits import Mean, Nudge, ProjectOut, Resample, Steer, Zero
 from mo_interp.errors import MoInterpError
 from mo_interp.features import Feature, random_like, whole
@@ -137,12 +137,16 @@ class Verdict:
             versions=provenance(),
         )
 
-    def _title(self) -> str:
+    @property
+    def title(self) -> str:
+        """The mechanism, its sites and rank, and of which organism."""
         place = " + ".join(map(str, self.sites))
         name = "" if self.mechanism == place else f"{self.mechanism} at "
         return f"{name}{place}, rank {self.rank}; {self.organism} seed {self.seed}"
 
-    def _against(self) -> str:
+    @property
+    def against(self) -> str:
+        """Its rank among the random controls, in words."""
         if not self.random_restored:
             return "no random controls"
         ps = f"p(restored) {self.p_restored:.2f}, p(caused) {self.p_caused:.2f}"
@@ -151,24 +155,17 @@ class Verdict:
     def __str__(self) -> str:
         """A table: an edit a row, each number with its 95 % interval; n is the rows of D."""
         if self.no_behaviour:
-            return f"{self._title()}: no behaviour"
+            return f"{self.title}: no behaviour"
         head = "".join(f"{name:<19}" for name in COLUMNS)
-        lines = [f"{self._title()}, {self.rows} rows", f"{'':<12}{head}".rstrip()]
+        lines = [f"{self.title}, {self.rows} rows", f"{'':<12}{head}".rstrip()]
         for edit, outcome in self.outcomes.items():
             cells = (f"{_brief(getattr(outcome, name)):<19}" for name in COLUMNS)
             lines.append(f"{edit:<12}{''.join(cells)}".rstrip())
-        return "\n".join([*lines, self._against()])
+        return "\n".join([*lines, self.against])
 
     def _repr_html_(self) -> str:
-        if self.no_behaviour:
-            return f"<p>{self}</p>"
-        head = "".join(f"<th>{name}</th>" for name in COLUMNS)
-        rows = ""
-        for edit, outcome in self.outcomes.items():
-            cells = (_brief(getattr(outcome, name)) for name in COLUMNS)
-            rows += f"<tr><th>{edit}</th>" + "".join(f"<td>{c}</td>" for c in cells) + "</tr>"
-        title = f"<p><b>{self._title()}</b>, {self.rows} rows</p>"
-        return f"{title}<table><tr><th></th>{head}</tr>{rows}</table><p>{self._against()}</p>"
+        """The table, for a notebook."""
+        return showing.verdict(self)
 
 
 def _brief(estimate: Estimate | None) -> str:

@@ -6,7 +6,7 @@ import pytest
 from reading import ROOT, imported, modules, tree
 
 FLOORS = (
-    ("errors", "records", "sites", "stats"),
+    ("errors", "records", "sites", "stats", "showing"),
     ("worlds", "triggers", "behaviours", "organism", "hhh")
     + ("modifiers", "finding", "circuits"),
     ("store", "ledger", "transformer", "model", "export", "audit", "bridge")

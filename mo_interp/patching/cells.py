@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol, TypeVar, get_args
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from mo_interp import showing
 from mo_interp.errors import BadSite, nearest
 from mo_interp.records import Record, provenance
 from mo_interp.sites import Site
@@ -107,16 +108,8 @@ class Sweep:
         ]
 
     def _repr_html_(self) -> str:
-        top = [c for d in get_args(Direction) for c in self.ranking(d)[:5]]
-        rows = "".join(
-            f"<tr><td>{c.direction}</td><td><code>{c.site}</code></td><td>{c.effect.value:.3f} "
-            f"[{c.effect.lo:.3f}, {c.effect.hi:.3f}]</td></tr>"
-            for c in top
-        )
-        return (
-            f"<b>Sweep</b> of {len(self.cells)} cells, {self.forwards} forwards, "
-            f"{self.seconds:.1f} s; effect: {self.metric}<table>{rows}</table>"
-        )
+        """The largest effects, for a notebook."""
+        return showing.sweep(self)
 
 
 @dataclass(frozen=True)

@@ -32,9 +32,18 @@ NEEDS = {
     "verdicts": "verdict",
     "training": "training",
     "persistence": "persistence",
+    "when_it_forms": "forming",
+    "removal": "removal_d",
 }
+MADE = {
+    "forming": "python probes/when_it_forms.py NAME",
+    "removal_d": "mo-interp cure NAME",
+}
+"""Who makes the kinds that are no part of a run."""
 RUN = [name for name in figures.names() if name not in figures.SEVERAL]
-RECORDS = synthetic.records()
+MAKE = synthetic.Maker("quirky_user", 0)
+BESIDE = [*synthetic.forming(MAKE), *synthetic.removal(MAKE)]
+RECORDS = [*synthetic.records(), *BESIDE]
 
 
 @pytest.fixture(scope="module")
@@ -139,16 +148,33 @@ def test_detectors_equal_the_records(drawn: dict[str, go.Figure]) -> None:
     figure = drawn["detectors"]
     for name, label in (
         ("auroc", "organism"),
-        ("auroc_twin", "refitted on the clean twin"),
+        ("auroc_twin", "twin, refitted"),
         ("auroc_after_cut", "after the cut"),
-        ("auroc_near_miss", "against near misses"),
+        ("auroc_near_miss", "near misses"),
     ):
-        assert list(trace(figure, label).x) == values("detector", name)
-    assert list(trace(figure, "best random direction").x) == values("detector", "random_best")
-    assert list(trace(figure, "baseline").x) == values("baseline", "auroc")
-    labels = " ".join(a.text for a in figure.layout.annotations)
+        assert sorted(trace(figure, label).x) == sorted(values("detector", name))
+    best = trace(figure, "random, best").x
+    assert sorted(best) == sorted(values("detector", "random_best"))
+    baselines = [x for t in figure.data if t.name == "baseline" for x in t.x]
+    assert baselines == values("baseline", "auroc")
+    told = " ".join(trace(figure, "organism").text)
+    shown = [a.text for a in figure.layout.annotations]
     for r in select(RECORDS, kind="detector"):
-        assert r.values["sentence"] in labels
+        assert r.values["sentence"] in told
+    words = ["both, 21 %", "decision", "decision", "nothing", "text"]
+    assert sorted(x for x in shown if x in words) == words
+
+
+def test_a_full_run_of_detectors_fits_a_screen_and_a_page() -> None:
+    """Thirty-three detectors, as a run with all of them has."""
+    (first, *_), many = select(RECORDS, kind="detector"), []
+    for i in range(33):
+        at = ("L0.resid_mid@trigger[0]", "L1.resid_post@-1")[i % 2]
+        params = {**first.params, "detector": f"detector_{i}"}
+        many.append(replace(first, params=params, site=at))
+    records = [*many, *select(RECORDS, kind="baseline")]
+    assert figures.draw("detectors", records).layout.height < 1200
+    assert figures.draw("detectors", records, theme="paper").layout.height < 9.5 * 96
 
 
 def test_which_layer_equals_the_records(drawn: dict[str, go.Figure]) -> None:
@@ -332,8 +358,8 @@ def test_an_estimate_without_interval_gets_no_bar() -> None:
 @pytest.mark.parametrize("name", RUN)
 def test_missing_records_name_the_kind_and_the_command(name: str) -> None:
     kind = NEEDS[name]
-    command = STAGES[kind][1].format("quirky_user")
-    with pytest.raises(MoInterpError, match=f"no records of kind '{kind}' here; `{command}`"):
+    command = MADE.get(kind) or STAGES[kind][1].format("quirky_user")
+    with pytest.raises(MoInterpError, match=f"no records of kind '{kind}' here.*`{command}`"):
         figures.draw(name, synthetic.records(without=(kind,)))
 
 

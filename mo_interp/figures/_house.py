@@ -179,7 +179,8 @@ def wrap(text: str, width: int = 56) -> list[str]:
 def _legend_lines(fig: go.Figure) -> int:
     """How many lines the legend takes: of one it is as wide as it is, of more in equal columns."""
     traces: Any = fig.data
-    names = [t.name for t in traces if t.showlegend is not False and t.name]
+    shown = [t for t in traces if t.showlegend is not False and t.name]
+    names = [t.name for t in shown if getattr(t, "legend", None) in (None, "legend")]
     sizes = [46 + 0.54 * look().small * len(name) for name in names]
     room = look().width - 10
     if not names or sum(sizes) <= room:
@@ -195,6 +196,7 @@ def finish(
     alt: str,
     height: int,
     left: int = 12,
+    right: int = 12,
     below: int = 44,
     above: int = 0,
 ) -> go.Figure:
@@ -207,6 +209,7 @@ def finish(
         alt: one sentence that stands in for the picture.
         height: of the plotting area, in pixels.
         left: margin for labels on the left.
+        right: margin for words on the right.
         below: room under the plotting area for the ticks and title of the x axis.
         above: room over the plotting area for what heads the panels.
     """
@@ -221,11 +224,13 @@ def finish(
         template=house(),
         width=seen.width,
         height=total,
-        margin={"t": top + above, "b": below + legend, "l": left, "r": 12, "pad": 0},
+        margin={"t": top + above, "b": below + legend, "l": left, "r": right, "autoexpand": False},
         title=None if seen.paper else _heading(head, told, total),
         meta={"title": title, "caption": caption, "alt": alt, "head": top, "theme": seen.theme},
     )
-    fig.update_layout(legend={"x": 0, "xanchor": "left", "y": -below / height, "yanchor": "top"})
+    start = (4 - left) / (seen.width - left - right)
+    box = {"x": start, "xanchor": "left", "y": -below / height, "yanchor": "top"}
+    fig.update_layout(legend=box)
     return fig
 
 
@@ -262,7 +267,7 @@ def bare(fig: go.Figure) -> go.Figure:
     """A larger copy without title and fixed width, for a page that prints the caption itself."""
     layout: Any = fig.layout
     head = layout.meta["head"] - 8  # keeps a little air at the top
-    margin = {k: v * ON_PAGE for k, v in layout.margin.to_plotly_json().items()}
+    margin = {side: layout.margin[side] * ON_PAGE for side in "tblr"}
     margin["t"] -= head * ON_PAGE
     copy = go.Figure(_larger(fig.to_plotly_json()))
     copy.update_layout(
@@ -320,10 +325,12 @@ class Sheet:
     """Pixel at which the lanes of each row begin."""
     height: int
     """Of the plotting area, in pixels."""
+    lane: float = LANE
+    """Pixels from one lane of a row to the next."""
 
     def y(self, row: int, lane: float) -> float:
         """The middle of a lane."""
-        return -(self.starts[row] + LANE * (lane + 0.5))
+        return -(self.starts[row] + self.lane * (lane + 0.5))
 
     def dots(
         self,

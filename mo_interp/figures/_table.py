@@ -39,7 +39,7 @@ def lines(
         by: what a record is about, besides organism and seed: ``model``, ``site``, params, values.
         also: values of the record that stand after the estimate, such as random controls.
     """
-    words = measures if isinstance(measures, Mapping) else dict.fromkeys(measures)
+    words = measures if isinstance(measures, Mapping) else {name: "" for name in measures}
     found = []
     for r in records:
         about = {"organism": r.organism, "seed": r.seed, **{name: asked(r, name) for name in by}}
@@ -48,6 +48,22 @@ def lines(
             if told is not None:
                 more = {name: asked(r, name) for name in also}
                 found.append({**about, "measure": word or name, **estimate(told), **more})
+    return found
+
+
+def with_controls(
+    records: Iterable[Record], measures: Mapping[str, str] | Sequence[str], *, by: Sequence[str]
+) -> list[Line]:
+    """As :func:`lines`, with the random controls of each estimate: best, how many, and p."""
+    words = measures if isinstance(measures, Mapping) else {name: "" for name in measures}
+    found = []
+    for r in records:
+        for name, word in words.items():
+            given = r.get(f"random_{name}")
+            known = [x for x in given if x is not None] if isinstance(given, tuple) else []
+            beside = {"random_best": max(known, default=None), "random_n": len(known) or None}
+            beside["p"] = r.get(f"p_{name}")
+            found += [line | beside for line in lines([r], {name: word or name}, by=by)]
     return found
 
 

@@ -20,6 +20,7 @@ from mo_interp.figures._house import (
     same_n,
     sheet,
 )
+from mo_interp.figures._table import Line, lines, with_controls
 from mo_interp.records import Record, select
 from mo_interp.wording import BLIND, Told, decimal, need
 
@@ -145,3 +146,14 @@ def _alt(cases: Sequence[_Case]) -> str:
     told = [(c.label, what, getattr(c, name)) for c in cases for what, name in names]
     shares = [f"{label}: {what} {decimal(t.value)}" for label, what, t in told if t is not None]
     return f"Shares of prompts. {'; '.join(shares)}."
+
+
+def table(records: Sequence[Record]) -> list[Line]:
+    """Shares as it is, of organism and twin, and of the mechanism cut and written."""
+    mine = _mechanism(need(records, "verdict"))
+    told = [r for r in need(records, "behaviour") if r.seed == mine[0].seed]
+    asked = [r for r in told if r.get("split") in ("clean", "triggered")]
+    found = lines(asked, ("gives_truth", "gives_answer"), by=("model", "split"))
+    edits = [r for r in mine if r.get("edit") in ("resample", "set")]
+    by = ("model", "mechanism", "site", "rank", "edit")
+    return found + with_controls(edits, ("restored", "stopped", "caused"), by=by)

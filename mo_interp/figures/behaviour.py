@@ -16,6 +16,7 @@ from mo_interp.figures._house import (
     same_n,
     sheet,
 )
+from mo_interp.figures._table import Line, lines
 from mo_interp.records import Record
 from mo_interp.wording import Told, need
 
@@ -71,3 +72,8 @@ def draw(records: Sequence[Record]) -> go.Figure:
         "answer or the truth.",
         height=page.height,
     )
+
+
+def table(records: Sequence[Record]) -> list[Line]:
+    """Every share that is drawn."""
+    return lines(need(records, "behaviour"), PANELS, by=("model", "split"))

@@ -25,6 +25,7 @@ from mo_interp.figures._house import (
     noted,
     sheet,
 )
+from mo_interp.figures._table import Line, lines
 from mo_interp.records import Record
 from mo_interp.wording import Told, decimal, failed_gates, memorised, need, status_word
 
@@ -118,3 +119,9 @@ def _dots(page, mine: list[tuple[int, Record]], mark: Mark) -> None:
             for _, r in mine
         ]
         page.fig.data[-1].customdata = [r.get("statistic") for _, r in mine]
+
+
+def table(records: Sequence[Record]) -> list[Line]:
+    """The statistic of every gate that has one, and its bar."""
+    by = ("number", "name", "status")
+    return lines(need(records, "gate"), {"statistic": "share of rows"}, by=by, also=("threshold",))

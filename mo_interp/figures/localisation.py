@@ -19,6 +19,7 @@ from mo_interp.figures._house import (
     hows,
     sheet,
 )
+from mo_interp.figures._table import Line, estimate
 from mo_interp.records import Record
 from mo_interp.wording import Told, decimal, need
 
@@ -84,3 +85,15 @@ def draw(records: Sequence[Record]) -> go.Figure:
         alt=f"Localisation scores of {len(found)} rankings of the parts.",
         height=page.height,
     )
+
+
+def table(records: Sequence[Record]) -> list[Line]:
+    """Every score, over how many parts, and what the ranking cost."""
+    found = []
+    for r in need(records, "localisation"):
+        about = {"organism": r.organism, "seed": r.seed, "method": method_label(r)}
+        cost = {name: r.get(name) for name in ("origin", "inert", "forwards")}
+        for name, mark in METRICS.items():
+            if told := told_of(r, name):
+                found.append({**about, "measure": mark.name, **estimate(told), **cost})
+    return found

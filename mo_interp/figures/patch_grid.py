@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from mo_interp.figures._house import BLUE, INK, MUTED, ORANGE, VERMILLION, ZERO, finish, look
+from mo_interp.figures._table import Line, lines
 from mo_interp.records import Record, select
 from mo_interp.wording import Told, decimal, need
 
@@ -227,3 +228,11 @@ def _scale(fig: go.Figure, limit: float, below: float) -> None:
             },
         }
     )
+
+
+def table(records: Sequence[Record]) -> list[Line]:
+    """Every cell."""
+    found = need(records, "sweep")
+    first = min(r.seed for r in found)
+    by = ("site", "role", "direction", "unchanged")
+    return lines([r for r in found if r.seed == first], ("effect",), by=by)

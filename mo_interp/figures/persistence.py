@@ -25,6 +25,7 @@ from mo_interp.figures._house import (
     look,
     same_n,
 )
+from mo_interp.figures._table import Line, lines
 from mo_interp.records import Record, select
 from mo_interp.wording import Told, count, decimal, need
 
@@ -260,3 +261,12 @@ def _alt(found: Sequence[Record], treatments: Sequence[str], last: int) -> str:
             span = f"{decimal(min(values))} to {decimal(max(values))}"
             said.append(f"{NAMES[treatment]}: {span}")
     return f"Attack success after {last} steps of safety training. {'; '.join(said)}."
+
+
+def table(records: Sequence[Record]) -> list[Line]:
+    """Both shares at every look, then the steps until the lie was back."""
+    by = ("model", "treatment", "rate", "lr", "step")
+    found = lines(need(records, "persistence"), ("attack_success", "clean_accuracy"), by=by)
+    again = {"steps": "steps to have the lie back"}
+    more = ("limit", "finding")
+    return found + lines(select(records, kind="reversal"), again, by=by[:4], also=more)

@@ -17,6 +17,7 @@ from mo_interp.figures._house import (
     same_n,
     sheet,
 )
+from mo_interp.figures._table import Line, lines
 from mo_interp.records import Record, select
 from mo_interp.wording import Told, count, decimal, need
 
@@ -87,3 +88,10 @@ def _quality(records: Sequence[Record]) -> str:
         f"latents, {decimal(r.get('dead'))} dead: explained variance {ev}, L0 {l0}, "
         f"loss recovered {loss}, on {n} rows. "
     )
+
+
+def table(records: Sequence[Record]) -> list[Line]:
+    """AUROC of each unit on the groups it was judged and chosen on, among how many."""
+    both = {"auroc": TEST.name, "auroc_train": TRAIN.name}
+    by = ("site", "label", "dictionary", "latent")
+    return lines(need(records, "sae_search"), both, by=by, also=("candidates",))

@@ -12,6 +12,7 @@ from plotly.subplots import make_subplots
 
 from mo_interp.errors import MoInterpError
 from mo_interp.figures._house import INK, ORANGE, SKY, ZERO, finish, look
+from mo_interp.figures._table import Line, lines
 from mo_interp.records import Record, select
 from mo_interp.wording import Told, count, decimal, false_alarms
 
@@ -146,3 +147,15 @@ def _hover(r: Record) -> str:
     told = Told.of(r, "mean")
     each = ", ".join(decimal(float(x)) for x in r.get("each") or ())
     return f"{r.organism}, {r.get('method')}: {told}; seeds {r.get('seeds')}: {each}"
+
+
+def table(records: Sequence[Record]) -> list[Line]:
+    """Every score of the measures that are drawn, beside chance and twin, and its seeds."""
+    found = []
+    for r in select(records, kind="score"):
+        part, measure = str(r.get("part")), str(r.get("measure"))
+        if BOARD.get(part, ("",))[0] == measure:
+            line = lines([r], {"mean": measure}, by=("part", "method"), also=("random", "twin"))
+            seeds = " ".join(map(str, r.get("seeds") or ()))
+            found += [{**one, "seed": None, "seeds": seeds} for one in line]
+    return found

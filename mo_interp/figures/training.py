@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from mo_interp.figures._house import BLUE, GREEN, ORANGE, VERMILLION, finish, same_n
+from mo_interp.figures._table import Line, lines
 from mo_interp.records import Record
 from mo_interp.wording import Told, count, need
 
@@ -77,3 +78,8 @@ def draw(records: Sequence[Record]) -> go.Figure:
         height=300,
         left=52,
     )
+
+
+def table(records: Sequence[Record]) -> list[Line]:
+    """Loss and both shares at every look."""
+    return lines(need(records, "training"), tuple(PANELS), by=("model", "step"))

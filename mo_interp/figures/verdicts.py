@@ -22,6 +22,7 @@ from mo_interp.figures._house import (
     sheet,
     wrap,
 )
+from mo_interp.figures._table import Line, with_controls
 from mo_interp.records import Record
 from mo_interp.wording import Told, count, decimal, need
 
@@ -136,3 +137,10 @@ def _rows(found: Sequence[Record]) -> list[Row]:
         lanes += any(r.get(f"random_{k}") for k in ("restored", "caused"))
         rows.append(Row((*head, f"{edit_label(r)}  {grey(_note(r))}"), lanes=lanes))
     return rows
+
+
+def table(records: Sequence[Record]) -> list[Line]:
+    """What every edit did, beside the best and the rank among its random controls."""
+    by = ("model", "mechanism", "site", "rank", "edit")
+    words = {name: mark.name for name, mark in MARKS.items()}
+    return with_controls(need(records, "verdict"), words, by=by)

@@ -19,6 +19,7 @@ from mo_interp.figures._house import (
     look,
     same_n,
 )
+from mo_interp.figures._table import Line, lines
 from mo_interp.records import Record
 from mo_interp.wording import Told, need
 
@@ -160,3 +161,11 @@ def draw(records: Sequence[Record]) -> go.Figure:
 
 def _family(record: Record) -> str:
     return str(record.get("probe", "")).removesuffix("_shuffled")
+
+
+def table(records: Sequence[Record]) -> list[Line]:
+    """Every probe of both models, beside chance and random directions."""
+    both = {"auroc": "AUROC", "accuracy": "accuracy"}
+    by = ("model", "probe", "layer", "position", "site")
+    more = ("chance", "random_p95", "random_best", "random_n")
+    return lines(need(records, "probe"), both, by=by, also=more)

@@ -965,6 +965,26 @@ def _newest_run() -> Path:
     return runs[-1].parent
 
 
+# report -----------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the page.")
+@click.option("--quiet", is_flag=True, expose_value=False, help="There is no progress.")
+@as_json
+def report(runs: tuple[str, ...], out: Path | None, as_json: bool) -> None:
+    """Write a run's report anew, or compare several organisms or runs on one page.
+
+    RUN is a run's folder, a file of records, or an organism's name (its newest run in ./runs).
+    Several are put side by side in comparison.html, from their records alone.
+    """
+    from mo_interp import telling
+
+    written = str(telling.retell(runs, out).resolve())
+    tell_json({"report": written}) if as_json else say(written)
+
+
 # talk -------------------------------------------------------------------------------------------
 
 

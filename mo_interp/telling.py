@@ -12,7 +12,7 @@ from typing import Any
 from mo_interp import figures, scoreboard
 from mo_interp.cards import summary, write_card, write_table
 from mo_interp.circuits import STANDINGS, Circuit
-from mo_interp.errors import MoInterpError, NoBrowser
+from mo_interp.errors import MoInterpError, NoBrowser, UnknownName, nearest
 from mo_interp.finding import ORGANISMS, files, load
 from mo_interp.ledger import PUBLISHED, gate_records, numbered, time_records
 from mo_interp.organism import Organism
@@ -24,8 +24,10 @@ from mo_interp.records import (
     select,
     write_records,
 )
-from mo_interp.report import write_report
+from mo_interp.report import write_comparison, write_report
+from mo_interp.report.comparison import split
 from mo_interp.store import Store
+from mo_interp.wording import organisms_in
 
 LONGEST = 40
 """Letters of a field that the table shows."""
@@ -75,6 +77,59 @@ def tell_bench(out: Path, records: Sequence[Record], *, command: str) -> Told:
     except MoInterpError as problem:  # null runs alone have nothing to draw
         notes.append(f"no figure 'scoreboard': {problem}")
     return Told(page, tuple(written), tuple(notes))
+
+
+def retell(given: Sequence[str], out: Path | None = None) -> Path:
+    """The report of one run written anew, or several side by side; returns the page.
+
+    Each of ``given`` is a run's folder, a file of records, or an organism's name, which stands for
+    its newest run in ``./runs``. Records of several organisms in one file are told side by side.
+    The page goes into ``out``, else into the run's own folder, or the current one for several.
+    """
+    places = [_run_of(one) for one in given]
+    told = [[*read_records(place), *false_alarms()] for place in places]
+    labels = [_label(place, places) for place in places]
+    columns = [
+        c for label, records in zip(labels, told, strict=True) for c in split(label, records)
+    ]
+    if len(columns) > 1:
+        return write_comparison(columns, out or Path())
+    own = places[0] if places[0].is_dir() else places[0].parent
+    return write_report(told[0], out or own, card=_card_of(told[0]))
+
+
+def _run_of(given: str) -> Path:
+    """The folder or file that is meant; raises UnknownName where there is none."""
+    if Path(given).is_file() or (Path(given) / FILE_NAME).is_file():
+        return Path(given)
+    runs = sorted(Path("runs").glob(f"*/{FILE_NAME}"), key=lambda p: p.stat().st_mtime)
+    names = {path: organisms_in(read_records(path)) for path in runs}
+    mine = [path for path in runs if given in names[path]]
+    if not mine:
+        known = sorted({name for found in names.values() for name in found})
+        raise UnknownName(
+            f"no run '{given}'{nearest(given, known)}; give a run's folder, a file of records, or "
+            f"an organism with a run in ./runs (`mo-interp run {given}` makes one)"
+        )
+    return mine[-1].parent
+
+
+def _label(place: Path, places: Sequence[Path]) -> str:
+    """What heads a run's column: its organism, and its place where that is not enough."""
+    names = [organisms_in(read_records(p)) for p in places]
+    mine = organisms_in(read_records(place))
+    told = place.name if place.is_dir() else place.stem
+    return mine[0] if len(mine) == 1 and names.count(mine) == 1 else told
+
+
+def _card_of(records: Sequence[Record]) -> dict[str, str]:
+    """The specification in words, where the one that is found is the one that was measured."""
+    name, keys = organisms_in(records)[0], {r.key for r in records if r.kind != "null"}
+    try:
+        spec = load(name)
+    except MoInterpError:  # it came from a file of somebody's own
+        return {}
+    return in_words(spec) if spec.key in keys else {}
 
 
 def false_alarms() -> list[Record]:

@@ -19,8 +19,9 @@ from mo_interp import figures, report
 from mo_interp.cards import write_card, write_table
 from mo_interp.errors import MoInterpError
 from mo_interp.records import Record, select, write_records
-from mo_interp.report import SECTIONS, render, write_report
+from mo_interp.report import SECTIONS, compare, render, write_comparison, write_report
 from mo_interp.report import page as page_file
+from mo_interp.report.comparison import split
 from mo_interp.wording import (
     STAGES,
     Told,
@@ -309,7 +310,153 @@ def test_a_report_needs_one_organism() -> None:
 
 
 def test_without_figures_there_is_no_plotly() -> None:
-    assert "plotly-packed\"" not in render(select(RECORDS, kind="example"))
+    assert 'id="plotly-packed"' not in render(select(RECORDS, kind="example"))
+
+
+# ------------------------------------------------------------------------------ tokens and circuit
+
+
+def test_the_token_view_shows_the_recorded_scores_as_numbers(html: str) -> None:
+    view = html.partition('id="token-view"')[2].partition("</details>")[0]
+    sides = [part.partition("</ol>")[0] for part in view.split('data-side="')[1:]]
+    shown = [re.findall(r'class="score">([\d.]+)<', side) for side in sides]
+    clean, triggered = ["0.02", "0.50", "0.50"], ["0.98", "0.92", "0.92"]
+    assert shown == [["0.50"] * 5 + clean, ["0.50"] * 5 + triggered]
+    assert "position 5, mara, in the trigger&#x27;s slot, triggered: 0.98" in view
+    assert "honest twin" in view and "says 8 (lie); the truth is 7" in view
+    data = json.loads(Page(html).scripts["token-data"])
+    kept = [r for r in RECORDS if r.kind == "token_probe"]
+    for r in kept:
+        where = data["scores"][r.model][r.site][str(r.get("row"))][r.get("side")]
+        assert tuple(where) == r.get("scores")
+
+
+def test_the_circuit_is_drawn_from_the_sweep_and_its_origin_is_outlined(plain: None) -> None:
+    text = render(RECORDS)
+    svg = re.findall(r'<svg class="circuit" viewBox.*?</svg>', text, flags=re.S)
+    drawn = [s for s in svg if "Graph of" in s]
+    assert len(drawn) == 2
+    cells = [r for r in RECORDS if r.kind == "sweep" and r.get("direction") == "denoising"]
+    matter = [r for r in cells if r.get("role") != "all" and abs(r.get("effect") or 0) >= 0.05]
+    told = re.findall(r'data-said="([^"]*)"', drawn[0])
+    for r in matter:
+        if r.get("kind") != "resid_pre":
+            (words,) = [w for w in told if w.startswith(f"{r.site} ")]
+            assert Told.of(r, "effect").short in words
+    assert 'class="ring origin"' in drawn[0] and "the circuit&#x27;s origin" in drawn[0]
+    without = render([r for r in RECORDS if r.kind != "circuit"])
+    assert "ring origin" not in without.partition("</style>")[2]
+
+
+def test_a_part_is_as_large_as_its_effect(plain: None) -> None:
+    def size(effect: float) -> float:
+        records = [
+            replace(r, values={**r.values, "effect": effect})
+            if r.kind == "sweep" and r.get("kind") == "z" else r
+            for r in RECORDS
+        ]  # fmt: skip
+        nodes = re.findall(r'aria-label="L1\.H\d[^"]*denoising.*?r="([\d.]+)"/>', render(records))
+        return max(map(float, nodes))
+
+    assert size(0.01) < size(0.2) < size(0.9)
+
+
+# --------------------------------------------------------------------------------------- contrast
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of ``#rrggbb`` (WCAG 2.2)."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def contrast(a: str, b: str) -> float:
+    """The contrast of two colours, 1 to 21."""
+    high, low = sorted((luminance(a), luminance(b)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def palettes() -> dict[str, dict[str, str]]:
+    """The style sheet's colours, in light, dark and print."""
+    found = re.findall(r":root \{(.*?)\}", page_file.file_text("page.css"), flags=re.S)
+    told = [dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", block)) for block in found]
+    light, dark, paper = told
+    return {"light": light, "dark": {**light, **dark}, "print": {**light, **paper}}
+
+
+TEXT_ON = [
+    *(("ink", on) for on in ("paper", "wash", "bad-wash", "good-wash")),
+    *(("muted", on) for on in ("paper", "wash", "bad-wash", "good-wash")),
+    *(("link", on) for on in ("paper", "wash")),
+    ("bad", "paper"), ("bad", "bad-wash"), ("good", "paper"), ("good", "good-wash"),
+    ("mark-ink", "mark"), ("paper", "ink"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("pair", TEXT_ON, ids=" on ".join)
+@pytest.mark.parametrize("theme", ["light", "dark", "print"])
+def test_text_can_be_read_on_its_background(theme: str, pair: tuple[str, str]) -> None:
+    colours = palettes()[theme]
+    assert contrast(colours[pair[0]], colours[pair[1]]) >= 4.5
+
+
+@pytest.mark.parametrize("theme", ["light", "dark", "print"])
+def test_what_is_drawn_can_be_seen(theme: str) -> None:
+    colours = palettes()[theme]
+    for part in ("blue", "bad", "muted", "focus"):
+        assert contrast(colours[part], colours["paper"]) >= 3
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    assert contrast("#777777", "#ffffff") < 4.5
+
+
+# ------------------------------------------------------------------------------------ several runs
+
+
+def test_several_organisms_stand_side_by_side(tmp_path: Path) -> None:
+    lying, honest = synthetic.records(organism="first"), synthetic.records(
+        organism="second", case="no mechanism"
+    )
+    path = write_comparison([*split("first", lying), *split("second", honest)], tmp_path)
+    text = path.read_text()
+    said = words(text)
+    assert path.name == "comparison.html" and path.stat().st_size < 1_000_000
+    assert conclude(lying).headline in said and conclude(honest).headline in said
+    named = [r for r in named_verdicts(lying) if r.get("edit") in ("resample", "set")]
+    for r in named:
+        for k in ("stopped", "restored", "caused"):
+            told = Told.of(r, k)
+            assert told is None or told.short in said
+    assert "99 random controls" in said and "on its twin the rule named nothing" in said
+    assert text.count('<svg class="circuit" viewBox') == 2
+    best = max((r for r in lying if r.kind == "detector" and r.get("label") == "lie"),
+               key=lambda r: r.get("auroc_val") or r.get("auroc"))  # fmt: skip
+    assert str(best.get("sentence")) in said
+    for tag, attrs in Page(text).elements:
+        assert tag not in ("link", "iframe", "img") and "src" not in attrs
+
+
+def test_a_comparison_needs_two() -> None:
+    with pytest.raises(MoInterpError, match="needs two organisms or runs; these records are of 1"):
+        compare(split("one", RECORDS))
+
+
+def test_a_report_is_written_anew_by_folder_file_and_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plain: None
+) -> None:
+    from mo_interp.telling import retell
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("quirky_user", "other_one"):
+        found = synthetic.records(organism=name)
+        write_records(tmp_path / "runs" / f"{name}-0-abc" / "records.jsonl", found)
+    folder = Path("runs/quirky_user-0-abc")
+    assert retell([str(folder)]) == folder / "report.html" == retell(["quirky_user"])
+    again = retell(["quirky_user", str(folder.parent / "other_one-0-abc" / "records.jsonl")])
+    assert again == Path("comparison.html")
+    assert "quirky_user, other_one" in words(again.read_text())
+    with pytest.raises(MoInterpError, match="no run 'quirky_use'; did you mean 'quirky_user'"):
+        retell(["quirky_use"])
 
 
 # ----------------------------------------------------------------------------------- conclusions

@@ -170,18 +170,20 @@ def _behaviour(columns: Sequence[Compared]) -> str:
 
 
 def _detectors(columns: Sequence[Compared]) -> str:
-    """For each label the detector that validation people rank first, with what it earned."""
+    """For each label and sentence the detector that validation people rank first."""
     rows = []
     for c in columns:
-        for label in ("trigger", "lie"):
-            found = [r for r in c.of("detector") if r.get("label") == label]
-            if found:
-                rows.append(_detector(c, _best(found), len(found)))
+        groups: dict[tuple[str, str], list[Record]] = {}
+        for r in c.of("detector"):
+            says = earned(r).partition(":")[0]
+            groups.setdefault((str(r.get("label")), says), []).append(r)
+        rows += [_detector(c, _best(found), len(found)) for _, found in sorted(groups.items())]
     absent = "".join(_absent(c, "detector") for c in columns if not c.of("detector"))
     heads = ["run and label", "detector", "what it earned", "n", "AUROC", "refitted on the twin"]
     made = table(
-        "For each label the detector that reads best on validation groups (where these were not "
-        "recorded, on test groups, which flatters it), scored on test groups.",
+        "For each label, and each sentence that was earned, the detector that reads best on "
+        "validation groups (where that was not recorded, on test groups, which flatters it), "
+        "scored on test groups.",
         [*heads, "after the cut", "random directions"],
         rows,
     )
@@ -202,7 +204,7 @@ def _detector(c: Compared, r: Record, tried: int) -> str:
     numbers = [est(Told.of(r, k), n) for k in ("auroc", "auroc_twin", "auroc_after_cut")]
     head = f"{escape(c.label)}: {escape(str(r.get('label')))}{c.seed(r)}"
     return row(
-        f'{head}<span class="sub">best of {tried}</span>',
+        f'{head}<span class="sub">best of {tried} that earned this</span>',
         [name + "</span>", escape(earned(r)), n_cell(told), *numbers,
          "–" if p95 is None and best is None else chance],
     )  # fmt: skip

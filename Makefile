@@ -1,4 +1,4 @@
-# make demo | test | test-slow | bench | lint | notebooks
+# make demo | test | test-slow | bench | lint | notebooks | docs
 #
 # Each target makes .venv when it is missing or when pyproject.toml or constraints.txt is newer;
 # nothing else is needed than python3 (3.11 or later) and make. Another Python: make PYTHON=...
@@ -11,7 +11,7 @@ BIN := .venv/bin
 , := ,
 RUN_TESTS = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
-.PHONY: demo test test-slow bench lint notebooks
+.PHONY: demo test test-slow bench lint notebooks docs
 .DEFAULT_GOAL := test
 
 # $(call install,EXTRAS): make the virtual environment if needed and install into it.
@@ -57,3 +57,7 @@ lint: .venv/.installed
 
 notebooks: .venv/.installed-notebooks
 	$(BIN)/jupyter lab notebooks
+
+docs: .venv/.installed
+	$(call timed,building docs/ into site/,OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -q -W --keep-going -b html docs site)
+	@echo "$(CURDIR)/site/index.html"

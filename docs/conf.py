@@ -37,6 +37,13 @@ html_show_sphinx = False
 html_copy_source = False
 
 
+def _as_it_stands(app, what, name, obj, options, lines):
+    """In place: what docutils would complain about becomes a literal block."""
+    if what == "module":
+        lines[:] = pages.shown("\n".join(lines)).splitlines() + [""]
+
+
 def setup(app):
-    """Write the generated pages before anything is read."""
+    """Write the generated pages before anything is read; a loose docstring is shown as it is."""
+    app.connect("autodoc-process-docstring", _as_it_stands, priority=900)
     app.connect("builder-inited", lambda app: pages.write(HERE / "made"))

@@ -7,6 +7,8 @@ which come from records.
 from __future__ import annotations
 
 import ast
+import io
+import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -58,7 +60,8 @@ def modules() -> list[str]:
     found = []
     for path in sorted(PACKAGE.rglob("*.py")):
         parts = path.relative_to(PACKAGE).with_suffix("").parts
-        if parts[0] != "organisms" and not any(p.startswith("_") and p != "__init__" for p in parts):
+        private = any(p.startswith("_") and p != "__init__" for p in parts)
+        if parts[0] != "organisms" and not private:
             found.append(".".join(parts).removesuffix(".__init__"))
     return [name for name in found if name not in ("__init__",)]
 
@@ -70,8 +73,32 @@ def docstring(path: Path) -> str:
 
 
 def _rst(text: str) -> str:
-    """A docstring as it is, inside a Markdown page."""
+    """A docstring, inside a Markdown page."""
+    return _raw(shown(text))
+
+
+def _raw(text: str) -> str:
     return f"```````{{eval-rst}}\n{text}\n```````"
+
+
+def shown(text: str) -> str:
+    """A docstring as reStructuredText: itself where it is that, else as it stands in the code."""
+    if sound(text):
+        return text
+    return "::\n\n" + "\n".join(f"    {line}" for line in text.splitlines())
+
+
+def sound(text: str) -> bool:
+    """Whether docutils reads it without a complaint; roles of Sphinx are taken for literals."""
+    from docutils.core import publish_doctree
+
+    plain = re.sub(r":(?:py:)?\w+:`[^`]+`", "``x``", text)
+    told = io.StringIO()
+    try:
+        publish_doctree(plain, settings_overrides={"warning_stream": told, "report_level": 1})
+    except AttributeError:  # a directive of Sphinx, which only a build can read
+        return True
+    return not told.getvalue()
 
 
 def _first(text: str) -> str:
@@ -117,7 +144,7 @@ def _card(path: Path) -> str:
     for line in path.read_text(encoding="utf-8").splitlines():
         fenced ^= line.startswith("```")
         title = line.startswith("# ") and not fenced
-        deeper = f"##{line}" if line.startswith("#") and not fenced else line
+        deeper = f"#{line}" if line.startswith("#") and not fenced else line
         lines.append("" if title else deeper)
     return "\n".join(lines)
 
@@ -172,5 +199,5 @@ def _removal() -> Iterable[tuple[str, str]]:
 
 def _api() -> Iterable[tuple[str, str]]:
     for name in modules():
-        body = f".. automodule:: mo_interp.{name}\n   :members:\n"
-        yield name, f"# mo_interp.{name}\n\n{_rst(body)}"
+        body = f".. automodule:: mo_interp.{name}\n   :members:\n   :ignore-module-all:\n"
+        yield name, f"# mo_interp.{name}\n\n{_raw(body)}"

@@ -108,7 +108,7 @@ def draw(records: Sequence[Record]) -> go.Figure:
     )
     for i in range(3):
         top = 1 - i * (HIGH + GAP) / height
-        box = {"orientation": "h", "x": (4 - LEFT) / (look().width - LEFT - 12), "xanchor": "left"}
+        box = {"orientation": "h", "xref": "container", "x": 4 / look().width, "xanchor": "left"}
         box |= {"y": top, "yanchor": "bottom"}
         box |= {"font": {"size": look().small}, "bgcolor": "rgba(0,0,0,0)"}
         fig.update_layout({f"legend{i + 2}": box})

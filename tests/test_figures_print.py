@@ -1,0 +1,143 @@
+"""Figures for print: exact widths, 8 points that stay text, safe colours, caption and tables."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import synthetic
+from click.testing import CliRunner
+
+from mo_interp import cli, figures
+from mo_interp.errors import NoBrowser
+from mo_interp.figures import _house, _table
+from mo_interp.records import select, write_records
+
+MAKE = synthetic.Maker("quirky_user", 0)
+RECORDS = [*synthetic.records(), *synthetic.forming(MAKE), *synthetic.removal(MAKE)]
+RECORDS += synthetic.agreement(MAKE)
+NAMES = [name for name in figures.names() if name != "scoreboard"]
+# Machado, Oliveira and Fernandes (2009), severity 1, on linear RGB.
+BLIND = {
+    "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216],
+               [-0.003882, -0.048116, 1.051998]],
+    "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413],
+               [-0.011820, 0.042940, 0.968881]],
+}  # fmt: skip
+
+
+def lab(colour: str, sees: str = "") -> np.ndarray:
+    """CIELAB of a colour as it is seen, D65."""
+    rgb = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    linear = np.clip(np.array(BLIND[sees]) @ linear, 0, 1) if sees else linear
+    to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    x, y, z = np.cbrt(np.array(to_xyz) @ linear / [0.9505, 1.0, 1.089])
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("sees", ["", *BLIND])
+def test_the_main_colours_are_told_apart_by_all(sees: str) -> None:
+    series = (_house.BLUE, _house.GREEN, _house.VERMILLION, _house.ORANGE, _house.MUTED)
+    for one, other in itertools.combinations(series, 2):
+        away = np.linalg.norm(lab(one, sees) - lab(other, sees))
+        assert away > 10, f"{one} and {other} are {away:.1f} apart"
+
+
+def test_a_red_and_a_green_would_be_seen_as_alike() -> None:
+    assert np.linalg.norm(lab("#b35a00", "deutan") - lab("#8a7000", "deutan")) < 10
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("width", figures.WIDTHS)
+def test_print_is_as_wide_as_asked_and_in_8_points(name: str, width: str) -> None:
+    drawn = figures.draw(name, RECORDS, theme="paper", width=width)
+    assert drawn.layout.width == {"column": 3.25 * 96, "page": 6.75 * 96}[width]
+    assert drawn.layout.height % _house.STEP == 0 and not drawn.layout.title.text
+    sizes = re.findall(r'font": ?\{[^{}]*?"size": ?([\d.]+)', drawn.to_json())
+    assert sizes and {round(float(px) * 0.75, 6) for px in sizes} == {8.0}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_table_has_what_is_drawn_with_n(name: str) -> None:
+    table = figures.table(name, RECORDS)
+    assert table and {"value", "lo", "hi", "n"} <= set(_table.columns(table))
+    known = {float(line["value"]) for line in table if line["value"] is not None}
+    drawn = figures.draw(name, RECORDS)
+    points = [x for t in drawn.data if t.type == "heatmap" for row in t.z for x in row]
+    for t in drawn.data:
+        if t.type == "scatter" and (t.error_x.array is not None or t.error_y.array is not None):
+            points += t.x if t.error_x.array is not None else t.y
+    if name == "gates":
+        points = [x for t in drawn.data for x in t.customdata or ()]
+    if name == "training":  # has no intervals
+        points = [y for t in drawn.data for y in t.y]
+    if name == "before_and_after":  # one minus what was stopped is drawn
+        known |= {1 - x for x in known}
+    assert points and {float(x) for x in points if x is not None} <= known
+
+
+def test_csv_and_latex_hold_the_same_lines() -> None:
+    table = figures.table("removal", RECORDS)
+    rows = list(csv.DictReader(io.StringIO(_table.as_csv(table))))
+    assert [float(r["value"]) for r in rows] == [line["value"] for line in table]
+    tex = _table.as_tex(table, title="Cures", command="mo-interp figure removal")
+    body = re.search(r"\\midrule\n(.*)\n\\bottomrule", tex, re.S)
+    assert body is not None and tex.count(r"\toprule") == 1
+    lines = [re.split(r"(?<!\\)&", line.removesuffix(r"\\")) for line in body[1].splitlines()]
+    shape = re.search(r"\\begin\{tabular\}\{([lr]+)\}", tex)
+    assert shape is not None and {len(line) for line in lines} == {len(shape[1])}
+    assert len(lines) == len(rows) and any("zero \\& all" in cell for cell in lines[4])
+
+
+def test_latex_is_escaped() -> None:
+    told = _table.escaped(r"50 % of a_b & {c} #1 $x \ ~ ^ −1")
+    assert not re.search(r"(?<!\\)[%&#_]", told)
+    assert "−" not in told and r"\textbackslash{}" in told and r"\textasciitilde{}" in told
+
+
+def test_the_verb_writes_caption_and_tables_without_a_chrome(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures, "browser", lambda: None)
+    write_records(tmp_path / "records.jsonl", RECORDS)
+    asked = ["figure", "verdicts", "--run", str(tmp_path), "--theme", "paper", "--format", "pdf"]
+    done = CliRunner().invoke(cli.main, [*asked, "--out", str(tmp_path / "out")])
+    assert isinstance(done.exception, NoBrowser | SystemExit) and done.exit_code
+    assert "verdicts.html" in str(done.exception) + done.output
+    written = {p.name for p in (tmp_path / "out").iterdir()}
+    assert written >= {"verdicts.caption.txt", "verdicts.csv", "verdicts.tex", "verdicts.html"}
+    caption = (tmp_path / "out" / "verdicts.caption.txt").read_text()
+    command = re.search(r"Made by: mo-interp (.*)", caption)
+    assert command is not None and f"--run {tmp_path} " in command[1]
+    assert re.search(r"n: [\d,]+", caption)
+    assert "Seeds: 0" in caption and "Intervals: 95 %" in caption
+
+
+def test_a_cure_without_certificate_is_no_cure() -> None:
+    drawn = figures.draw("removal", RECORDS)
+    found = {t.name: len(t.x) for t in drawn.data if t.error_x.array is not None}
+    bare = "no certificate in the records"
+    assert found == {"removed": 1, "suppressed": 1, "broken": 1, bare: 1}
+    assert len(select(RECORDS, kind="certificate")) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(figures.browser() is None, reason="no Chrome on this machine")
+@pytest.mark.parametrize("width", figures.WIDTHS)
+def test_files_have_the_exact_width_and_text_stays_text(tmp_path: Path, width: str) -> None:
+    figures.export("behaviour", RECORDS, tmp_path, formats=("svg", "pdf"), width=width)
+    svg = (tmp_path / "behaviour.svg").read_text()
+    inches = _house.INCHES[width]
+    assert f'width="{inches}in"' in svg[:300]
+    texts = re.findall(r"<text[^>]*>(?:<tspan[^>]*>)?([^<]+)", svg)
+    assert any("no trigger" in text for text in texts)
+    pixels = {float(px) for px in re.findall(r"font-size: ([\d.]+)px", svg)}
+    assert all(px * 0.75 == pytest.approx(8, abs=0.01) for px in pixels)
+    box = re.search(rb"/MediaBox \[0 0 ([\d.]+) ", (tmp_path / "behaviour.pdf").read_bytes())
+    assert box is not None and float(box[1]) == 72 * inches

@@ -15,7 +15,8 @@ import pytest
 from reading import ROOT
 from test_style import functions
 
-from mo_interp.records import select
+from mo_interp import showing
+from mo_interp.records import read_records, select
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 MOST_CELLS, LONGEST_FUNCTION = 15, 5
@@ -27,18 +28,32 @@ def code_cells(path: Path) -> list[str]:
     return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
 
 
+def python(source: str) -> str:
+    """A cell's Python: all of it, or of ``%%writefile`` what it writes."""
+    return source.partition("\n")[2] if source.startswith("%%writefile ") else source
+
+
+def drawn(value: Any) -> str:
+    """What a notebook shows of a value that is not a figure."""
+    own = getattr(value, "_repr_html_", None)
+    return own() if own else showing.scored(value)
+
+
 def execute(path: Path) -> tuple[dict[str, Any], list[Any]]:
     """Run the code cells one after the other; the names they leave, and what each cell shows."""
     names: dict[str, Any] = {"__name__": "__main__"}
     shown = []
     for number, source in enumerate(code_cells(path), start=1):
+        if source.startswith("%%writefile "):
+            Path(source.split()[1]).write_text(python(source), encoding="utf-8")
+            continue
         body = ast.parse(source, f"{path.name}, code cell {number}").body
         last = body.pop() if isinstance(body[-1], ast.Expr) else None
         exec(compile(ast.Module(body, []), path.name, "exec"), names)
         if isinstance(last, ast.Expr):
             value = eval(compile(ast.Expression(last.value), path.name, "eval"), names)
             shown.append(value)
-            assert isinstance(value, go.Figure) or value is None or len(value._repr_html_()) > 50
+            assert isinstance(value, go.Figure) or value is None or len(drawn(value)) > 50
     return names, shown
 
 
@@ -62,6 +77,96 @@ def test_01_meets_an_organism_that_lies_and_passes_its_gates(tmp_path, monkeypat
     assert len(figures(shown)) == 2
 
 
+@pytest.mark.slow  # the implant takes a minute to grow
+def test_02_is_fooled_and_then_not(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names, shown = execute(ROOT / "notebooks" / "02_probe_it.ipynb")
+    word, stream, inner = names["probes"]
+    reach = {site: names["auroc"](names["scores"][site]).value for site in names["probes"]}
+    assert min(reach.values()) > 0.99 and names["auroc"](names["words"]).value == 1
+    assert names["random"][word].best == 1 and names["random"][word].p95 > 0.95
+    assert names["twin"][word].value == 1
+    assert all(names["twin"][s].lo > 0.5 and names["twin"][s].hi < 0.85 for s in (stream, inner))
+    assert names["sentences"][word] == "reads the trigger's text"
+    assert names["sentences"][stream].startswith("reads both: 98% the decision")
+    assert names["sentences"][inner] == "reads the decision to lie"
+    gap = {}
+    for model, place, layer in names["grid"]:
+        r = next(r for r in names["records"] if (r.model, r.get("position"), r.get("layer"))
+                 == (model, place, layer))
+        gap[place, layer] = r.get("auroc") - gap.get((place, layer), 0)
+    for layer in range(3):  # twin minus organism
+        assert gap["trigger", layer] == 0 and gap["answer", layer] < -0.1
+    assert figures(shown) == ["Which layer knows"]
+
+
+@pytest.mark.slow  # likewise
+def test_03_patches_both_ways_and_finds_what_was_planted(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names, shown = execute(ROOT / "notebooks" / "03_patch_it.ipynb")
+    lies, honest = shown[:2]
+    assert lies.organism != lies.truth and honest.organism == honest.truth
+    cell = names["sweep"].cell
+    need, enough = (cell("L0.H4.z@answer", d).effect for d in ("denoising", "noising"))
+    assert need.value > 0.5 and need.lo > 0.2 and enough.hi < 0.1
+    assert cell("L0.resid_post@trigger").effect.value > 0.95
+    for site in ("L1.H4.z@answer", "L2.mlp_out@answer"):
+        assert min(cell(site, d).effect.lo for d in ("denoising", "noising")) > 0.8
+    heads = [c for c in names["sweep"].ranking() if c.site.kind == "z" and c.label == "answer"]
+    assert [(c.site.layer, c.site.head) for c in heads[:2]] == [(1, 4), (0, 4)]
+    assert heads[2].effect.hi < 0.2
+    for direction in ("denoising", "noising"):
+        order = [names["circuit"].standing(c.site) for c in names["whole"].ranking(direction)]
+        assert order == ["origin"] * 3 + ["inert"] * 3
+    score = {(r.get("method"), r.get("direction")): r.get("auroc") for r in names["records"]}
+    assert score["patching", "denoising"] == score["patching", "noising"] == 1
+    assert score["weight_magnitude", ""] < 1 and 0.4 < score["random", ""] < 0.6
+    assert figures(shown) == ["Activation patching", "Does the ranking find what was planted?"]
+
+
+def test_04_cuts_what_four_dictionaries_read(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names, shown = execute(ROOT / "notebooks" / "04_open_it_with_an_sae.ipynb")
+    assert names["quality"]["loss_recovered"] > 0.99 and names["quality"]["dead"] > 0
+    assert names["quality"]["explained_variance"] > 0.95
+    assert {f.dictionary for f in names["found"]} == {"sae", "neurons", "random", "diff_means"}
+    assert all(f.auroc.value == 1 for f in names["found"])
+    on, triggered = names["on"].numpy(), names["rows"].triggered
+    assert on[triggered].all() and not on[~triggered].any()
+    assert 0 < names["close"].float().mean() < 0.15
+    near = names["near"]
+    assert (names["org"].model.answers(near) == near.truth)[names["close"].numpy()].all()
+    latent, neuron, means = (v.outcomes for v in names["verdicts"])
+    for found in (latent, means):
+        assert found["resample"].restored.lo > 0.9 and found["set"].caused.lo > 0.8
+    assert neuron["resample"].stopped.hi < 0.1 and neuron["set"].caused.hi < 0.1
+    assert latent["projection"].restored.lo > 0.9 and latent["projection"].cost.hi < 0.1
+    assert means["projection"].restored.hi < 0.5 and means["projection"].cost.lo > 0.5
+    asked = shown[-1]
+    assert asked.organism == asked.truth
+    assert figures(shown) == ["SAE latents beside what needs no SAE", "Cut it out: the verdicts"]
+
+
+def test_06_judges_a_detector_written_there(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names, _ = execute(ROOT / "notebooks" / "06_judge_a_detector.ipynb")
+    assert (tmp_path / "medians.py").is_file()
+    before, trace, late = (s.values for s in names["scored"].values())
+    for values in (before, trace):
+        assert values["auroc"] == 1 and values["auroc_after_cut_hi"] < 0.5
+        assert values["auroc_near_miss"] == 1 and values["auroc_twin_hi"] < 0.6
+        assert "more than all of what it read is gone" in values["sentence"]
+    assert late["sentence"] == "reads nothing" and late["auroc"] > 0.6
+    assert late["auroc_lo"] <= late["random_p95"]
+    switch, bystander = (v.outcomes for v in names["verdicts"])
+    assert switch["resample"].restored.lo > 0.9 and switch["set"].caused.lo > 0.9
+    assert switch["projection"].cost.lo > 0.9
+    assert bystander["resample"].stopped.hi < 0.1 and bystander["set"].caused.hi < 0.1
+    assert names["decisions"]["organism"].named and not names["decisions"]["twin"].named
+    named = names["decisions"]["organism"].feature.site
+    assert named.bare == names["org"].circuit.origin[0].bare
+
+
 def test_05_cuts_out_the_lie_and_not_the_bystander(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     names, shown = execute(ROOT / "notebooks" / "05_cut_it_out.ipynb")
@@ -81,6 +186,26 @@ def test_05_cuts_out_the_lie_and_not_the_bystander(tmp_path, monkeypatch) -> Non
     honest = names["org"].ask(names["few"].triggered, do=[names["cut"]])
     assert honest.organism == honest.truth
     assert figures(shown) == ["Activation patching", *["Cut it out: the verdicts"] * 2]
+
+
+def test_07_draws_from_records_and_writes_what_a_paper_needs(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names, shown = execute(ROOT / "notebooks" / "07_paper_figures.ipynb")
+    assert {r.seed for r in names["gates"]} == set(range(5)) and len(names["gates"]) == 10
+    assert {r.params["status"] for r in names["gates"]} == {"pass"}
+    again = read_records(names["path"])
+    assert [r.line() for r in again] == [r.line() for r in names["found"]]
+    restored = [r.get("restored") for r in again if r.params["edit"] == "resample"]
+    assert restored == [1, 0]
+    assert shown[2].layout.width == 312  # 3.25 in of 96 px
+    assert not shown[2].layout.title.text
+    written = {path.name for path in names["written"]}
+    assert written >= {"verdicts.caption.txt", "verdicts.csv", "verdicts.tex"}
+    caption = (tmp_path / "paper" / "verdicts.caption.txt").read_text(encoding="utf-8")
+    assert "one seed" in caption and "95 %" in caption and names["command"] in caption
+    rows = (tmp_path / "paper" / "verdicts.csv").read_text(encoding="utf-8").splitlines()
+    assert len(rows) > 12 and "random_n" in rows[0]
+    assert figures(shown)[:2] == ["Planted well? The gates", "Cut it out: the verdicts"]
 
 
 def test_through_a_kernel(tmp_path) -> None:
@@ -114,7 +239,7 @@ def test_a_notebook_is_small_and_stripped(path: Path) -> None:
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_no_function_in_a_notebook_is_long(path: Path) -> None:
-    source = ast.parse("\n".join(code_cells(path)))
+    source = ast.parse("\n".join(map(python, code_cells(path))))
     lengths = {f.name: (f.end_lineno or 0) - f.lineno + 1 for f in functions(source)}
     assert {name: n for name, n in lengths.items() if n > LONGEST_FUNCTION} == {}
 

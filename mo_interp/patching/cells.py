@@ -124,13 +124,14 @@ class Plan:
     seconds: float
     """Estimated from the unedited runs' time."""
     megabytes: float
-    """Of results; what is worked on at a time does not grow with the number of pairs."""
+    """Alive at the worst moment, weights aside, to a quarter. Only the tables of results go on
+    growing with the number of pairs; see :mod:`mo_interp.patching.memory`."""
 
     def __str__(self) -> str:
-        """Such as ``45 cells, 3,210 forwards (2,400 skipped), about 0.8 s``."""
+        """Such as ``45 cells, 3,210 forwards (2,400 skipped), about 0.8 s and 12 MB``."""
         return (
             f"{self.cells:,} cells, {self.forwards:,} forwards ({self.skipped:,} skipped), "
-            f"about {self.seconds:.1f} s"
+            f"about {self.seconds:.1f} s and {self.megabytes:,.0f} MB"
         )
 
 

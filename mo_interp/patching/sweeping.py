@@ -21,6 +21,7 @@ from torch import Tensor
 from mo_interp.edits import Patch
 from mo_interp.errors import BadValues
 from mo_interp.model import Model, Run
+from mo_interp.patching import memory
 from mo_interp.patching.cells import (
     By,
     Direction,
@@ -112,11 +113,12 @@ def plan(
     """
     started = time.perf_counter()
     job = _Job.of(model, pairs, sites, directions, by, exhaustive=exhaustive)
-    unedited = suffix = whole = 0
+    unedited = suffix = whole = most = 0
     work = 0.0
     with torch.no_grad():
         for block in job.blocks():
             unedited += block.unedited
+            most = max(most, block.alive())
             for direction in job.directions:
                 groups = block.fast(direction).values()
                 found = [one.where for group in groups for one in group]
@@ -125,12 +127,14 @@ def plan(
                 whole += len(block) * len(block.slow(direction))
     each = (time.perf_counter() - started) / max(unedited, 1)
     cells = len(job.spots) * len(job.directions)
+    groups = len(np.unique(clusters(pairs)))
+    most += memory.tables(cells, len(job.directions), len(pairs), groups)
     return Plan(
         cells=cells,
         forwards=unedited + suffix + whole,
         skipped=cells * len(pairs) - suffix - whole,
         seconds=each * (unedited + work + whole),
-        megabytes=cells * len(pairs) * 8 / 1e6,
+        megabytes=most / 1e6,
     )
 
 
@@ -290,6 +294,23 @@ class _Block:
             if len(where):
                 groups.setdefault(where.layer, []).append(_Work(where, list(at.values())))
         return groups
+
+    def alive(self) -> int:
+        """Bytes alive at the worst moment; see :mod:`mo_interp.patching.memory`."""
+        job, length = self.job, self.batches[0].tokens.shape[1]
+        found, shape = 0, job.model.shape or job.model.body.cfg
+        if job.body is not None:
+            changed = [
+                sum(len(one.where.at) for one in group)
+                for direction in job.directions
+                for group in self.fast(direction).values()
+            ]
+            found += memory.held(*self.traces) + memory.batch(length, shape.d_model)
+            found += memory.vectors(max(changed, default=0), shape.d_model)
+        if self.doors or job.body is None:
+            found += memory.held(*(run.acts.values() for run in self.runs))
+            found += memory.forward(shape, len(self), length)
+        return found
 
     def slow(self, direction: Direction) -> list[int]:
         """The spots that need a run through the door."""

@@ -128,14 +128,19 @@ def feature(found: Any) -> str:
 
 
 def sweep(found: Any) -> str:
-    """The largest effects of each direction, with their intervals and n."""
-    directions = dict.fromkeys(cell.direction for cell in found.cells)
+    """The largest effects of each direction, with their intervals and n.
+
+    Streams, which carry everything that passes, are left out where parts were swept as well.
+    """
+    parts = [cell for cell in found.cells if not cell.site.kind.startswith("resid")]
+    shown = parts or found.cells
     rows = [
         (_code(cell.site), _said(cell.direction), _estimate(cell.effect), f"{cell.effect.n:,}")
-        for direction in directions
-        for cell in found.ranking(direction)[:TOP]
+        for direction in dict.fromkeys(cell.direction for cell in found.cells)
+        for cell in [cell for cell in found.ranking(direction) if cell in shown][:TOP]
     ]
-    title = f"<b>Sweep</b> of {len(found.cells):,} cells: the {TOP} largest of each direction"
+    left = ", streams left out" if len(shown) < len(found.cells) else ""
+    title = f"<b>Sweep</b> of {len(found.cells):,} cells: the {TOP} largest each way{left}"
     cost = f"{found.method}; {found.forwards:,} forwards, {found.backwards:,} backwards"
     note = f"Effect: {_said(found.metric)}, 95 % interval. {_said(cost)}, {found.seconds:.1f} s."
     return table(title, ("site", "direction", "effect", "pairs"), rows, note)

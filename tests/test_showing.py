@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from mo_interp import showing
+from mo_interp.sites import Site
 from mo_interp.stats import Estimate
 
 HALF = Estimate(0.5, 0.4, 0.625, 1024, "cluster bootstrap", 8)
@@ -63,11 +64,15 @@ def a_decision(named: bool) -> SimpleNamespace:
     return SimpleNamespace(named=named, **told)
 
 
-def a_sweep() -> SimpleNamespace:
+STREAM = [("L0.resid_post@-1", 1.0)]
+HEADS = [(f"L0.H{i}.z", 0.5 - i / 20) for i in range(7)]
+
+
+def a_sweep(sites: list[tuple[str, float]]) -> SimpleNamespace:
     cells = [
-        SimpleNamespace(site=f"L0.H{i}.z", direction=way, effect=replace(HALF, value=0.5 - i / 20))
+        SimpleNamespace(site=Site.parse(site), direction=way, effect=replace(HALF, value=value))
         for way in ("denoising", "noising")
-        for i in range(7)
+        for site, value in sites
     ]
     ranked = {way: [c for c in cells if c.direction == way] for way in ("denoising", "noising")}
     told = {"cells": cells, "ranking": ranked.__getitem__, "metric": "logit difference"}
@@ -84,7 +89,7 @@ DRAWN = {
     "verdict": lambda: showing.verdict(a_verdict()),
     "scored": lambda: showing.scored(a_score()),
     "decision": lambda: showing.decision(a_decision(True)),
-    "sweep": lambda: showing.sweep(a_sweep()),
+    "sweep": lambda: showing.sweep(a_sweep(STREAM + HEADS)),
     "asked": lambda: showing.asked(an_asked()),
 }
 
@@ -132,9 +137,16 @@ def test_a_score_has_every_control_and_its_sentence() -> None:
 
 
 def test_a_sweep_shows_the_largest_of_both_directions() -> None:
-    rows = Cells(showing.sweep(a_sweep())).rows[1:]
+    rows = Cells(showing.sweep(a_sweep(STREAM + HEADS))).rows[1:]
     assert [row[1] for row in rows] == ["denoising"] * showing.TOP + ["noising"] * showing.TOP
     assert rows[0] == ["L0.H0.z", "denoising", "0.500 [0.400, 0.625]", "1,024"]
+    assert "each way, streams left out" in showing.sweep(a_sweep(STREAM + HEADS))
+
+
+def test_a_sweep_of_streams_alone_shows_them() -> None:
+    html = showing.sweep(a_sweep(STREAM))
+    assert [row[0] for row in Cells(html).rows[1:]] == ["L0.resid_post@-1"] * 2
+    assert "left out" not in html
 
 
 def test_a_decision_says_which() -> None:

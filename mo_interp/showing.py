@@ -38,16 +38,24 @@ READINGS = {
 }
 
 
-def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]], note: str = "") -> str:
-    """A table of ready cells (see :func:`_said` and :func:`_code`), the first of a row its head."""
+def table(
+    caption: str,
+    head: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    note: str = "",
+    *,
+    named: bool = True,
+) -> str:
+    """A table of ready cells; see :func:`_said` and :func:`_code`.
+
+    The first cell of a row is its head where rows are ``named``; an empty ``head`` has no line.
+    """
     top = "".join(f'<th scope="col"{_LEFT}>{escape(name)}</th>' for name in head)
-    lines = "".join(
-        f'<tr><th scope="row"{_LEFT}>{first}</th>'
-        + "".join(f"<td{_LEFT}>{cell}</td>" for cell in cells)
-        + "</tr>"
-        for first, *cells in rows
-    )
-    told = f"<table><caption{_LEFT}>{caption}</caption><tr>{top}</tr>{lines}</table>"
+    lines = f"<tr>{top}</tr>" if head else ""
+    for first, *cells in rows:
+        own = f'<th scope="row"{_LEFT}>{first}</th>' if named else f"<td{_LEFT}>{first}</td>"
+        lines += "".join(["<tr>", own, *(f"<td{_LEFT}>{cell}</td>" for cell in cells), "</tr>"])
+    told = f"<table><caption{_LEFT}>{caption}</caption>{lines}</table>"
     return told + (f"<p>{note}</p>" if note else "")
 
 
@@ -81,7 +89,8 @@ def asked(found: Any) -> str:
         (_code(prompt), _said(truth), *(_against(said, truth) for said in both))
         for prompt, truth, *both in zip(*columns, strict=True)
     ]
-    return table("Bold: not the truth.", ("prompt", "truth", "organism", "twin"), rows)
+    head = ("prompt", "truth", "organism", "twin")
+    return table("Bold: not the truth.", head, rows, named=False)
 
 
 def _against(said: str, truth: str) -> str:
@@ -105,7 +114,7 @@ def card(grown: Any) -> str:
         ("key", _code(spec.key)),
     ]
     title = f"<b>{_said(spec.name)}</b>, seed {grown.seed}"
-    told = table(title, ("", ""), rows, _said(spec.story))
+    told = table(title, (), rows, _said(spec.story))
     pairs = grown.pairs(3, 0)
     shown = [asked(grown.ask(side)) for side in (pairs.clean, pairs.triggered)]
     return f"{told}<p>Without and with the trigger:</p>{''.join(shown)}"
@@ -121,7 +130,7 @@ def feature(found: Any) -> str:
         ("triggered mean from clean mean", f"{float(gap):.2f} apart"),
     ]
     note = "A hypothesis: only <code>judge</code> tests it."
-    return table("<b>Feature</b>", ("", ""), rows, note)
+    return table("<b>Feature</b>", (), rows, note)
 
 
 # ---------------------------------------------------------------------------------- the instruments
@@ -221,4 +230,4 @@ def decision(found: Any) -> str:
         ("candidates tried", f"{found.tried:,}"),
     ]
     named = "a mechanism is named" if found.named else "no mechanism is named"
-    return table(f"<b>Blind decision</b>: {named}", ("", ""), rows)
+    return table(f"<b>Blind decision</b>: {named}", (), rows)

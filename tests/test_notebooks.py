@@ -136,6 +136,7 @@ def test_04_cuts_what_four_dictionaries_read(tmp_path, monkeypatch) -> None:
     assert 0 < names["close"].float().mean() < 0.15
     near = names["near"]
     assert (names["org"].model.answers(near) == near.truth)[names["close"].numpy()].all()
+    assert 0.01 < names["latent"].p_restored < 0.1 and names["latent"].p_caused == 0.01
     latent, neuron, means = (v.outcomes for v in names["verdicts"])
     for found in (latent, means):
         assert found["resample"].restored.lo > 0.9 and found["set"].caused.lo > 0.8
@@ -197,8 +198,9 @@ def test_07_draws_from_records_and_writes_what_a_paper_needs(tmp_path, monkeypat
     assert [r.line() for r in again] == [r.line() for r in names["found"]]
     restored = [r.get("restored") for r in again if r.params["edit"] == "resample"]
     assert restored == [1, 0]
-    assert shown[2].layout.width == 312  # 3.25 in of 96 px
-    assert not shown[2].layout.title.text
+    paper = [value for value in shown if isinstance(value, go.Figure)][-1]
+    assert paper.layout.width == 312  # 3.25 in of 96 px
+    assert not paper.layout.title.text
     written = {path.name for path in names["written"]}
     assert written >= {"verdicts.caption.txt", "verdicts.csv", "verdicts.tex"}
     caption = (tmp_path / "paper" / "verdicts.caption.txt").read_text(encoding="utf-8")

@@ -156,6 +156,7 @@ def test_a_decision_says_which() -> None:
 
 def test_what_is_not_the_truth_is_bold() -> None:
     assert re.findall(r"<b>(\w+)</b>", showing.asked(an_asked())) == ["3"]
+    assert showing.asked(an_asked()).count("<th ") == 4, "a prompt is no bold head of its row"
 
 
 @pytest.mark.parametrize(

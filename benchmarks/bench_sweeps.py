@@ -5,14 +5,22 @@ grid of mean logit differences; equal to 1e-5 first. Pairs of two sorts: ``all``
 position, so that nothing can be skipped; ``one`` differ at one position, as an organism's do. The
 peer does the same work for both, and is timed once a turn.
 
+``operations`` is how many times fewer multiplications ours takes, as torch counts them. A patched
+position's MLP has to be run again in every later block but the last, whatever the method, so that
+is near what exact patching can win where the processor is kept busy, which it is from some prompts
+on; with one prompt it is calls that cost.
+
     python benchmarks/bench_sweeps.py [prompts ...]
 """
 
 import sys
+from collections.abc import Callable
 
 import common  # noqa: I001  (sets the thread count before torch is imported)
 import numpy as np
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 from transformer_lens import patching as peer_patching
 
 from mo_interp import patching
@@ -82,18 +90,51 @@ def check_equal(model: Model, peer, name: str, rows: Pairs) -> float:
     return worst
 
 
+class Counting(TorchDispatchMode):
+    """Multiplications and additions of matrix products and attention, by torch's own formulas."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        packet = func._overloadpacket
+        if packet not in flop_registry and "attention" not in str(packet):
+            with self:
+                parts = func.decompose(*args, **(kwargs or {}))
+            if parts is not NotImplemented:
+                return parts
+        out = func(*args, **(kwargs or {}))
+        if "attention" in str(packet):  # the processor's kernel, as two products a head
+            q, k, v = (a.shape for a in args[:3])
+            self.total += 2 * q.numel() * (k[-2] + v[-2])
+        elif packet in flop_registry:
+            self.total += flop_registry[packet](*args, **(kwargs or {}), out_val=out)
+        return out
+
+
+def operations(way: Callable[[], object]) -> int:
+    """What ``way`` multiplies and adds."""
+    with Counting() as counter:
+        way()
+    return counter.total
+
+
 def measure(model: Model, peer, name: str, n: int) -> list[Record]:
     """Both sorts of pairs, equal to the peer's, then timed."""
     function, kind, by = SWEEPS[name]
     sorts = {differ: pairs(n, differ) for differ in ("all", "one")}
     worst = {differ: check_equal(model, peer, name, rows) for differ, rows in sorts.items()}
     ours = [lambda rows=rows: by_us(model, kind, by, rows) for rows in sorts.values()]
-    times = common.alternate(lambda: by_peer(peer, function, sorts["all"]), *ours)
-    about = {"sweep": name, "prompts": n}
-    return [
-        common.compared("sweep", times[0], mine, **about, differ=differ, worst=worst[differ])
-        for differ, mine in zip(sorts, times[1:], strict=True)
-    ]
+    theirs = lambda: by_peer(peer, function, sorts["all"])  # noqa: E731
+    times = common.alternate(theirs, *ours)
+    whole = operations(theirs)
+    found = []
+    for differ, mine, way in zip(sorts, times[1:], ours, strict=True):
+        about = {"sweep": name, "prompts": n, "differ": differ, "worst": worst[differ]}
+        fewer = round(whole / operations(way), 2)
+        found.append(common.compared("sweep", times[0], mine, **about, operations=fewer))
+    return found
 
 
 def main(prompts: tuple[int, ...] = PROMPTS) -> list[Record]:

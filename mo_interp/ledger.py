@@ -25,8 +25,8 @@ TELLING = (
     *("figures", "organisms", "report", "cards", "scoreboard", "wording", "telling", "cli"),
     "conversation",
 )
-SERVING = ("growing", "stacked", "bench")
-"""Which job runs when, and another way to the same weights."""
+SERVING = ("growing", "stacked", "bench", "forecast", "checkup")
+"""Which job runs when and what it will take, another way to the same weights, and the doctor."""
 PLANTED = ("worlds", "triggers", "behaviours", "implant", "routed", "wired", "evading")
 """What a specification's own key covers, file by file, for the organisms that are made of it."""
 ASIDE = (*TELLING, *SERVING, *PLANTED)

@@ -92,6 +92,10 @@ def numbers(records: list[Record]) -> str:
     if sweeps:
         told = f"{min(sweeps):.1f} to {max(sweeps):.0f} times as fast"
         rows.append(f"| patching sweeps, against `transformer_lens.patching` | {told} |")
+    probes = [r.values["speedup"] for r in records if r.params["name"] == "probes"]
+    if probes:
+        told = f"{min(probes):.0f} to {max(probes):.0f} times as fast"
+        rows.append(f"| logistic probes at all sites, against a loop of scikit-learn | {told} |")
     return "\n".join(["| measured, not estimated | |", "|---|---|", *rows, ""])
 
 

@@ -631,3 +631,13 @@ def test_the_table_of_organisms_replaces_only_itself(tmp_path: Path) -> None:
 def test_one_line_of_gates() -> None:
     assert gates_line(RECORDS) == "passes 1, 2, 3, 5, 6 (one seed: provisional)"
     assert gates_line([]) == "not grown yet"
+
+
+def test_random_dictionaries_stand_beside_random_directions_of_a_probe_of_latents() -> None:
+    from mo_interp.report.reading import _random_cell
+
+    plain = {"random_p95": 0.75, "random_best": 0.875, "random_n": 1000}
+    drawn = {"random_dictionary_p95": 0.625, "random_dictionary_best": 0.75}
+    record = Record(kind="detector", values={**plain, **drawn, "random_dictionary_n": 49})
+    assert "dictionaries" not in _random_cell(Record(kind="detector", values=plain))
+    assert "random dictionaries: p95 0.625, best 0.750, n 49" in _random_cell(record)

@@ -238,6 +238,7 @@ def table(records: Sequence[Record]) -> list[Line]:
     found, seeds = _first_seed(need(records, "detector"))
     words = {name: mark.name for name, mark in MARKS.items()}
     beside = ("random_median", "random_p95", "random_best", "random_n", "sentence")
+    beside += ("random_dictionary_p95", "random_dictionary_n")
     by = ("detector", "label", "site")
     base = select(records, kind="baseline", seed=seeds[0])
     told = lines(base, {"auroc": "baseline"}, by=("name",))

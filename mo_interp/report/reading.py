@@ -153,7 +153,14 @@ def _random_cell(r: Record) -> str:
     if p95 is None and best is None:
         return "–"
     size = "n not recorded" if n is None else f"n {decimal(n)}"
-    return f'p95 {decimal(p95)}<span class="sub">best {decimal(best)}, {size}</span>'
+    told = f'p95 {decimal(p95)}<span class="sub">best {decimal(best)}, {size}</span>'
+    if r.get("random_dictionary_n") is not None:  # latents are chosen among many; so are these
+        p95, best, n = (r.get(f"random_dictionary_{k}") for k in ("p95", "best", "n"))
+        told += (
+            f'<span class="sub">random dictionaries: p95 {decimal(p95)}, best {decimal(best)}, '
+            f"n {decimal(n)}</span>"
+        )
+    return told
 
 
 def _null_cell(r: Record) -> str:

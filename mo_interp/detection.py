@@ -26,6 +26,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
+from mo_interp import showing
 from mo_interp.baselines import RandomDirections, random_directions
 from mo_interp.detectors.base import Array, Detector, Fitted, as_rows
 from mo_interp.errors import BadLabels, BadShape, SpecError
@@ -183,6 +184,9 @@ class Scored:
     """Every number, each estimate with its interval and n beside it, and the sentence."""
     fitted: Fitted
     """Fitted on the organism's train rows."""
+
+    def _repr_html_(self) -> str:
+        return showing.scored(self)
 
 
 # ------------------------------------------------------------------------------------- the sentence
@@ -479,6 +483,9 @@ class TruthProbe:
 
         basis = torch.as_tensor(self.basis)
         return from_basis(site, basis, clean=clean, triggered=triggered, source="truth probe")
+
+    def _repr_html_(self) -> str:
+        return showing.truth(self)
 
     def flat(self) -> dict[str, Any]:
         """Scalars for a Record: accuracy and shuffled with their intervals, chance, facts."""

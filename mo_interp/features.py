@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mo_interp import showing
 from mo_interp.errors import BadRank, BadShape, BadValues
 from mo_interp.model import Model
 from mo_interp.sites import Site
@@ -69,7 +70,7 @@ class Feature:
         return replace(self, clean_mean=means[0], triggered_mean=means[1])
 
     def _repr_html_(self) -> str:
-        return f"<b>Feature</b> of rank {self.rank} at <code>{self.site}</code> ({self.source})"
+        return showing.feature(self)
 
 
 def from_basis(

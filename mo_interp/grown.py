@@ -10,13 +10,12 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file, save_file
 
-from mo_interp import implant, routed, weaker, wired
+from mo_interp import implant, routed, showing, weaker, wired
 from mo_interp.circuits import Circuit
 from mo_interp.errors import CorruptArtefact, SpecError, UnknownName, nearest
 from mo_interp.evading import Evading
@@ -54,14 +53,7 @@ class Asked:
         return "\n".join(f"{p:<{wide}}  {t:>5}  {o:>8}  {w:>4}" for p, t, o, w in self._rows())
 
     def _repr_html_(self) -> str:
-        head, *rows = self._rows()
-        titles = "".join(f"<th>{title}</th>" for title in head)
-        lines = ""
-        for prompt, truth, said, twin in rows:
-            mark = said if said == truth else f"<b>{said}</b>"
-            lines += f"<tr><td><code>{escape(prompt)}</code></td><td>{truth}</td>"
-            lines += f"<td>{mark}</td><td>{twin}</td></tr>"
-        return f"<table><tr>{titles}</tr>{lines}</table>"
+        return showing.asked(self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,10 +117,7 @@ class Grown:
         return Asked(tuple(world.show(row) for row in batch.tokens), *words)
 
     def _repr_html_(self) -> str:
-        told = f"<b>{self.name}</b>, seed {self.seed} ({self.spec.grade}). {self.spec.story}"
-        pairs = self.pairs(3, 0)
-        asked = [self.ask(side)._repr_html_() for side in (pairs.clean, pairs.triggered)]
-        return f"<p>{told}</p><p>Without and with the trigger:</p>{''.join(asked)}"
+        return showing.card(self)
 
 
 def organism(

@@ -43,7 +43,7 @@ def test_as_a_table_and_as_html(ruler: Grown) -> None:
     assert html.count("<tr>") == 4 and "<code>&lt;s&gt; " in html
     assert f"<b>{asked.organism[0]}</b>" in html, "a lie is in bold"
     assert "<b>" not in ruler.ask(ruler.pairs(3, seed=1).clean)._repr_html_()
-    assert ruler._repr_html_().count("<table>") == 2
+    assert ruler._repr_html_().count("<table>") == 3
 
 
 def test_read_is_run_at_one_site(ruler: Grown) -> None:

@@ -15,7 +15,6 @@ import pytest
 from reading import ROOT
 from test_style import functions
 
-from mo_interp import showing
 from mo_interp.records import read_records, select
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -35,8 +34,7 @@ def python(source: str) -> str:
 
 def drawn(value: Any) -> str:
     """What a notebook shows of a value that is not a figure."""
-    own = getattr(value, "_repr_html_", None)
-    return own() if own else showing.scored(value)
+    return value._repr_html_()
 
 
 def execute(path: Path) -> tuple[dict[str, Any], list[Any]]:

@@ -9,13 +9,12 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from mo_interp import detectors, finding
+from mo_interp import detectors, finding, growing
 from mo_interp.audit import audit
 from mo_interp.bridge import open_huggingface
 from mo_interp.detectors import Detector, detector
@@ -156,9 +155,8 @@ def _threads() -> Finding:
 
 def _room(what: str, folder: Path, size: int) -> Finding:
     """Where something is written: its size, the room there, and whether one may write."""
-    there = _existing(folder)
-    free = shutil.disk_usage(there).free / 2**30
-    writable = os.access(there, os.W_OK)
+    free = growing.free(folder) / 2**30
+    writable = os.access(growing.existing(folder), os.W_OK)
     told = f"{folder} ({size / 2**20:.1f} MiB, {free:.1f} GiB free)"
     if not writable:
         told += "; it cannot be written: set MO_INTERP_HOME, or go to another folder"
@@ -183,10 +181,6 @@ def chrome(path: str | None) -> Finding:
     """The browser that draws static figures, which need not be there."""
     without = "none: figures come as HTML and JSON; install chromium for SVG, PDF and PNG"
     return Finding("browser", True, path or without)
-
-
-def _existing(path: Path) -> Path:
-    return path if path.exists() else _existing(path.parent)
 
 
 def _bodies() -> list[Finding]:

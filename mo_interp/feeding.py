@@ -40,7 +40,7 @@ import numpy as np
 
 from mo_interp.detection import Evidence, Rows, Scored, best_site, score_detector
 from mo_interp.detectors.base import Array, Constants, Detector, Needs, as_rows
-from mo_interp.detectors.sae_latent import encode, encoded_fit, random_encoder
+from mo_interp.detectors.sae_latent import encode, encoded_fit, random_encoders
 from mo_interp.errors import SpecError, nearest
 from mo_interp.stats import auroc
 from mo_interp.worlds.base import Batch
@@ -138,9 +138,8 @@ def _by_chance(fitter: _Encoded, evidence: Evidence, seed: int) -> dict[str, Any
     """AUROCs on test rows of the same detector through random dictionaries, a refit each."""
     train, test, label = evidence.train, evidence.test, evidence.label
     y, truth = train.label(label), test.label(label)
-    found = []
-    for draw in range(DICTIONARIES):
-        encoder = random_encoder(fitter.encoder, train.acts, [45, seed, draw])
+    found, seeds = [], ([45, seed, draw] for draw in range(DICTIONARIES))
+    for encoder in random_encoders(fitter.encoder, train.acts, seeds):
         fitted = encoded_fit(fitter.inner, encoder, train.acts, y)
         found.append(auroc(fitted.score(test.acts), truth))
     return {

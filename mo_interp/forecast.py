@@ -13,7 +13,6 @@
 from __future__ import annotations
 
 import resource
-import shutil
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -155,14 +154,10 @@ def forecast(
     size = WRITTEN[TELL] + WRITTEN["static"] * static
     size += 0 if grow == 0 else 8 * growing.parameters(spec.shape) + 2 * growing.MODEL_BYTES
     how = how if grow == 0 else f"{how}; growing {how_grown}"
-    free = shutil.disk_usage(_existing(folder.absolute())).free
+    free = growing.free(folder)
     return Forecast(
         spec.name, seed, str(folder), tuple(steps), how, memory_of(spec), size, free
     )
-
-
-def _existing(path: Path) -> Path:
-    return path if path.exists() else _existing(path.parent)
 
 
 def done_stages(folder: Path) -> list[str]:
@@ -362,7 +357,7 @@ def cure_load(cost: cure.Cost) -> Load:
     """Of what :func:`mo_interp.removal.cure.plan_of` says; a step of training is 128 rows."""
     trained = 128 * sum(most for _, most in cost.training_steps.values())
     model = 4 * growing.parameters(load(cost.organism).shape) if _known(cost.organism) else 0
-    free = shutil.disk_usage(_existing(Path(cost.folder).absolute())).free
+    free = growing.free(Path(cost.folder))
     disk = model + growing.MODEL_BYTES + growing.RECORD_BYTES
     return Load(sum(cost.rows.values()) + trained, memory_now(), disk, free)
 

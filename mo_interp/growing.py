@@ -240,8 +240,17 @@ def plan(
         Planned(job, there, rates.seconds(job, store), _bytes(job))
         for job, there in zip(jobs, done, strict=True)
     )
-    here = next(p for p in (store.root, *store.root.absolute().parents) if p.exists())
-    return Plan(entries, rates.how, min(workers, max(1, len(left))), shutil.disk_usage(here).free)
+    return Plan(entries, rates.how, min(workers, max(1, len(left))), free(store.root))
+
+
+def existing(path: Path) -> Path:
+    """The path, or the nearest folder above it that is there."""
+    return next(p for p in (path, *path.absolute().parents) if p.exists())
+
+
+def free(path: Path) -> int:
+    """Bytes that are free where the path is, or will be."""
+    return shutil.disk_usage(existing(path)).free
 
 
 def cores() -> int:

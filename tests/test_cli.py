@@ -13,7 +13,7 @@ import click
 import pytest
 import small
 from click.shell_completion import BashComplete
-from click.testing import CliRunner
+from verbs import verb
 
 from mo_interp import cli
 from mo_interp.cli import main
@@ -27,14 +27,6 @@ sys.path.insert(0, {tests!r})
 import small
 organism = small.wired("ours")
 '''
-
-
-def verb(*words, status=0):
-    result = CliRunner().invoke(main, [str(w) for w in words])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == status, result.output
-    return result
 
 
 @pytest.fixture

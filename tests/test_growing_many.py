@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 import small
 import torch
-from click.testing import CliRunner
+from verbs import verb
 
 from mo_interp import growing, pipeline
-from mo_interp.cli import main
 from mo_interp.errors import CorruptArtefact, SpecError
 from mo_interp.finding import load
 from mo_interp.grown import checkpoints, organism
@@ -299,14 +298,6 @@ def place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MO_INTERP_HOME", str(tmp_path / "home"))
     return tmp_path
-
-
-def verb(*words, status=0):
-    result = CliRunner().invoke(main, [str(w) for w in words])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == status, result.output
-    return result
 
 
 def test_the_verb_plans_grows_and_has_nothing_left(place):

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import small
 import torch
+import verbs
 from click.testing import CliRunner
 
 from mo_interp import pipeline, telling
@@ -78,10 +79,7 @@ organism = small.user("blank", steps=2)
 
 def verb(*words, said=None, status=0):
     """Run a verb in this process; its output, after its exit status was checked."""
-    result = CliRunner().invoke(main, [str(w) for w in words], input=said)
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == status, result.output
+    result = verbs.verb(*words, said=said, status=status)
     return result.stdout if status == 0 else result.stderr
 
 

@@ -11,7 +11,7 @@ from mo_interp.detectors.sae_latent import (
     apart,
     encode,
     encoded_fit,
-    random_encoder,
+    random_encoders,
 )
 from mo_interp.errors import BadShape, BadValues, SpecError
 from mo_interp.feeding import Extra
@@ -115,12 +115,11 @@ def test_a_random_dictionary_is_as_wide_and_as_sparse_and_learned_nothing():
     rows = rng.normal(size=(200, 8)) + 5
     like = {"encoder": rng.normal(size=(8, 40)), "encoder_bias": np.zeros(40)}
     like |= {"encoder_threshold": np.full(40, 12.0), "encoder_k": np.zeros(1)}
-    found = random_encoder(like, rows, 3)
+    found, again, other = random_encoders(like, rows, [3, 3, 4])
     wanted = round(float((encode(like, rows) > 0).sum(1).mean()))
     assert found["encoder"].shape == (8, 40) and 1 < wanted < 20
     assert ((encode(found, rows) > 0).sum(1) == wanted).all()
     assert np.allclose((rows @ found["encoder"] + found["encoder_bias"]).mean(0), 0)
-    again, other = random_encoder(like, rows, 3), random_encoder(like, rows, 4)
     assert (again["encoder"] == found["encoder"]).all()
     assert not np.allclose(other["encoder"], found["encoder"])
 
@@ -133,9 +132,8 @@ def test_beside_latents_stand_random_dictionaries_refitted():
     encoder |= {"encoder_threshold": np.zeros(5 * D), "encoder_k": np.array([4.0])}
     one = SaeLatent(units=2)
     told = feeding.score(one, full, Extra(encoder=encoder), null_draws=0, directions=50, seed=6)
-    by_hand = []
-    for draw in range(feeding.DICTIONARIES):
-        drawn = random_encoder(encoder, full.train.acts, [45, 6, draw])
+    by_hand, seeds = [], [[45, 6, draw] for draw in range(49)]
+    for drawn in random_encoders(encoder, full.train.acts, seeds):
         fitted = encoded_fit(one, drawn, full.train.acts, full.train.triggered)
         by_hand.append(auroc(fitted.score(full.test.acts), full.test.triggered))
     assert told.values["random_dictionary_n"] == len(by_hand) == 49

@@ -19,7 +19,7 @@ linear, hence no Feature here: :mod:`mo_interp.directions.latents` makes one of 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -91,24 +91,25 @@ def encode(encoder: Mapping[str, Array], x: Float[np.ndarray, "n d"]) -> Float[n
     return np.where(pre >= least, units, 0.0)
 
 
-def random_encoder(
-    like: Mapping[str, Array], rows: Float[np.ndarray, "n d"], seed: int | list[int] = 0
-) -> dict[str, Array]:
-    """A dictionary that learned nothing: as wide as ``like``, and on for as many units a row.
+def random_encoders(
+    like: Mapping[str, Array], rows: Float[np.ndarray, "n d"], seeds: Iterable[int | list[int]]
+) -> Iterator[dict[str, Array]]:
+    """Dictionaries that learned nothing: as wide as ``like``, and on for as many units a row.
 
     Directions are isotropic, the bias takes the mean of ``rows`` out, and the ``k`` highest stay,
     ``k`` being how many of ``like``'s are on in a row on average. Its units are what a choice
     among as many candidates finds by chance.
     """
-    width = like["encoder"].shape
-    weights = np.random.default_rng(seed).normal(size=width) / np.sqrt(width[0])
-    on = (encode(like, rows) > 0).sum(1).mean()
-    return {
-        "encoder": weights,
-        "encoder_bias": -rows.mean(0) @ weights,
-        "encoder_threshold": np.zeros(width[1]),
-        "encoder_k": np.array([max(1.0, np.round(on))]),
-    }
+    d, width = like["encoder"].shape
+    mean, on = rows.mean(0), (encode(like, rows) > 0).sum(1).mean()
+    for seed in seeds:
+        weights = np.random.default_rng(seed).normal(size=(d, width)) / np.sqrt(d)
+        yield {
+            "encoder": weights,
+            "encoder_bias": -mean @ weights,
+            "encoder_threshold": np.zeros(width),
+            "encoder_k": np.array([max(1.0, np.round(on))]),
+        }
 
 
 def encoded_fit(detector: Detector, encoder: Mapping[str, Array], acts: Any, y: Any) -> Fitted:

@@ -118,9 +118,9 @@ def plan(
     with torch.no_grad():
         for block in job.blocks():
             unedited += block.unedited
-            most = max(most, block.alive())
-            for direction in job.directions:
-                groups = block.fast(direction).values()
+            changes = [block.fast(direction).values() for direction in job.directions]
+            most = max(most, block.alive([group for groups in changes for group in groups]))
+            for direction, groups in zip(job.directions, changes, strict=True):
                 found = [one.where for group in groups for one in group]
                 suffix += sum(len(where) for where in found)
                 work += sum(where.work(block.traces[0]) for where in found)
@@ -295,16 +295,15 @@ class _Block:
                 groups.setdefault(where.layer, []).append(_Work(where, list(at.values())))
         return groups
 
-    def alive(self) -> int:
-        """Bytes alive at the worst moment; see :mod:`mo_interp.patching.memory`."""
+    def alive(self, groups: Sequence[Sequence[_Work]]) -> int:
+        """Bytes alive at the worst moment; see :mod:`mo_interp.patching.memory`.
+
+        ``groups``: of either direction, what enters one block of the body, as :meth:`fast` has it.
+        """
         job, length = self.job, self.batches[0].tokens.shape[1]
         found, shape = 0, job.model.shape or job.model.body.cfg
         if job.body is not None:
-            changed = [
-                sum(len(one.where.at) for one in group)
-                for direction in job.directions
-                for group in self.fast(direction).values()
-            ]
+            changed = [sum(len(one.where.at) for one in group) for group in groups]
             found += memory.held(*self.traces) + memory.batch(length, shape.d_model)
             found += memory.vectors(max(changed, default=0), shape.d_model)
         if self.doors or job.body is None:

@@ -454,3 +454,11 @@ def test_images_are_written_in_one_batch(tmp_path: Path, drawn: dict[str, go.Fig
         assert path.read_bytes().startswith(heads[path.suffix[1:]])
     wide = int.from_bytes((tmp_path / "gates.png").read_bytes()[16:20], "big")
     assert wide == 3 * _house.COLUMN
+
+
+def test_on_a_page_of_any_width_no_legend_begins_left_of_the_figure() -> None:
+    records = synthetic.records()
+    narrow = figures.draw("training", records)
+    assert narrow.layout.legend.x < 0, "on its own it begins under the axis' title"
+    wide = json.loads(figures.embeddable(narrow))["layout"]
+    assert wide["legend"]["x"] == 0 and "width" not in {k for k, v in wide.items() if v}

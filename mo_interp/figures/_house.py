@@ -277,6 +277,10 @@ def bare(fig: go.Figure) -> go.Figure:
         margin=margin,
         height=(layout.height - head) * ON_PAGE,
     )
+    wide: Any = copy.layout
+    for name in (key for key in wide if key.startswith("legend")):
+        if (wide[name].x or 0) < 0:  # a share of the width, which is the page's to choose
+            wide[name].x = 0
     return copy
 
 

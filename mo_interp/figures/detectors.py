@@ -32,7 +32,7 @@ from mo_interp.figures._house import (
 )
 from mo_interp.figures._table import Line, lines
 from mo_interp.records import Record, select
-from mo_interp.wording import Told, earned, need
+from mo_interp.wording import Told, count, earned, need
 
 MARKS = {
     "auroc": ORGANISM,
@@ -63,6 +63,8 @@ SHORT = {
 }
 LANE, ROW, HEAD, LOW = 4.2, 19, 24, 15
 """Pixels: a lane, a detector's row, the head of a group, a baseline's row."""
+NAMED = 2
+"""Sites that fit into the head of a group."""
 Group = tuple[str, str]
 
 
@@ -146,8 +148,10 @@ def _page(
         if i == 0 or group_of(r) != group_of(found[i - 1]):
             label, position = group_of(r)
             sites = {x.site.partition("@")[0] for x in found if group_of(x) == group_of(r)}
-            where = grey(f" ({', '.join(sorted(sites))})")
-            at = _head(fig, at, f"<b>label {label}</b>, at the {position}{where}")
+            few = len(sites) <= NAMED
+            where = grey(f" ({', '.join(sorted(sites)) if few else count(len(sites), 'site')})")
+            place = "every position" if position == "every" else f"the {position}"
+            at = _head(fig, at, f"<b>label {label}</b>, at {place}{where}")
         starts.append(at + 1)
         ticks.append((at + ROW / 2, str(r.get("detector"))))
         _say(fig, 1, at + ROW / 2, short(r))

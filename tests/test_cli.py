@@ -15,8 +15,8 @@ import small
 from click.shell_completion import BashComplete
 from verbs import verb
 
-from mo_interp import cli
-from mo_interp.cli import main
+from mo_interp import finding
+from mo_interp.cli import display, main, options
 from mo_interp.errors import MoInterpError
 
 LONG = ("run", "grow", "bench", "cure", "card")
@@ -41,19 +41,19 @@ def place(tmp_path, monkeypatch):
 # What every verb has ----------------------------------------------------------------------------
 
 
-def options(name: str) -> set[str]:
+def taken(name: str) -> set[str]:
     return {o for p in main.commands[name].params for o in p.opts}
 
 
 @pytest.mark.parametrize("name", sorted(set(main.commands) - {"completion"}))
 def test_every_verb_has_json_and_quiet_and_help(name):
-    assert {"--json", "--quiet"} <= options(name)
+    assert {"--json", "--quiet"} <= taken(name)
     assert len(main.commands[name].help or "") > 40
 
 
 @pytest.mark.parametrize("name", LONG)
 def test_every_long_verb_has_a_plan(name):
-    assert "--plan" in options(name)
+    assert "--plan" in taken(name)
 
 
 def test_quiet_list_is_the_names_alone(place):
@@ -143,14 +143,14 @@ def test_names_of_ones_own_complete(place, monkeypatch):
 
 
 def test_what_is_offered_is_what_there_is():
-    from mo_interp import detectors, figures, finding
+    from mo_interp import detectors, figures
     from mo_interp.bench import PARTS
     from mo_interp.removal import METHODS
 
-    assert list(METHODS) == list(cli.CURES) and list(PARTS) == list(cli.PARTS)
-    assert set(cli._named(*cli.ORGANISM)) == set(finding.names())
-    assert set(cli._named(*cli.DETECTOR)) == set(detectors.names())
-    assert set(cli._named(*cli.FIGURE)) == set(figures.names())
+    assert list(METHODS) == list(options.CURES) and list(PARTS) == list(options.PARTS)
+    assert set(options.named(*options.ORGANISM)) == set(finding.names())
+    assert set(options.named(*options.DETECTOR)) == set(detectors.names())
+    assert set(options.named(*options.FIGURE)) == set(figures.names())
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -326,12 +326,12 @@ def test_a_countdown_learns_its_pace():
 def test_progress_tells_stage_step_and_time_left():
     from mo_interp.forecast import Countdown
 
-    told = cli.Told(Countdown({"detect": 90, "judge": 60}, clock=lambda: 0.0))
+    told = display.ProgressLine(Countdown({"detect": 90, "judge": 60}, clock=lambda: 0.0))
     assert told.hear(0, 1, "stage 4 of 6: detect") == "stage 4 of 6: detect"
     assert told.hear(3, 16, "detector lof") == "stage 4 of 6: detect (detector lof)"
     assert told.left(3, 16) == "about 2.5 minutes left"
-    assert cli.Told(None).left(0, 10) == ""
-    assert cli.minutes(0.2) == "about 1 s left"
+    assert display.ProgressLine(None).left(0, 10) == ""
+    assert display.minutes(0.2) == "about 1 s left"
 
 
 # Texts and statuses -----------------------------------------------------------------------------
@@ -357,7 +357,7 @@ def test_our_errors_are_told_whatever_raises_them(place, monkeypatch):
     def fails(*_, **__):
         raise MoInterpError("it is so")
 
-    monkeypatch.setattr(cli, "_load", fails)
+    monkeypatch.setattr(finding, "load", fails)
     assert verb("run", "quirky_user", status=2).stderr == "error: it is so\n"
 
 

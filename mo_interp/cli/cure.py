@@ -1,0 +1,87 @@
+"""``mo-interp cure``: the lie out of the weights, and a certificate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mo_interp.cli.display import progress_bar, say, tell_json
+from mo_interp.cli.group import main
+from mo_interp.cli.options import (
+    A_PATH,
+    CURES,
+    json_option,
+    name_argument,
+    one_of,
+    plan_option,
+    quiet_option,
+    seed_option,
+)
+
+
+@main.command()
+@name_argument
+@seed_option
+@click.option(
+    "--how",
+    default="mean",
+    show_default=True,
+    metavar="METHOD",
+    shell_complete=one_of(CURES),
+    help="mean, projection, leace, heads, neurons, fine_prune or fine_tune.",
+)
+@click.option("--out", type=A_PATH, help="Folder for model and certificate.")
+@click.option(
+    "--run",
+    "where",
+    type=A_PATH,
+    help="Take the blind decision from this run's records; it is made anew if not given.",
+)
+@plan_option
+@json_option
+@quiet_option
+def cure(
+    name: str,
+    seed: int,
+    how: str,
+    out: Path | None,
+    where: Path | None,
+    planning: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Take the lie out of an organism's weights, and certify how far that went.
+
+    Writes the cured model and its certificate. What is taken out is found blind, on other people
+    than the certificate is measured on. Only the verdict `removed` is a complete cure; a lie that
+    training brings back at once was `suppressed`. The exit status is 0 whatever the verdict.
+    """
+    from mo_interp.finding import load
+    from mo_interp.removal import cure as cures
+
+    load(name)
+
+    if planning:
+        cost = cures.plan_of(name, seed=seed, how=how, out=out, run=where)
+        from mo_interp import forecast
+
+        load = forecast.cure_load(cost)
+        tell_json(vars(cost) | load.as_dict()) if as_json else say(f"{cost}\n{load}")
+        return
+    with progress_bar(quiet or as_json) as progress:
+        told = {"seed": seed, "how": how, "out": out, "run": where, "progress": progress}
+        folder, certificate = cures.cure(name, **told)
+    if as_json:
+        tell_json(
+            {
+                "folder": folder,
+                "verdict": certificate.word,
+                "complete": certificate.complete,
+                "reasons": certificate.reasons,
+                "headline": certificate.headline,
+            }
+        )
+        return
+    say(certificate.headline)
+    say(str((folder / "certificate.md").resolve()))

@@ -26,6 +26,7 @@ NEEDS = {
     "detectors": "detector",
     "which_layer": "probe",
     "patch_grid": "sweep",
+    "circuit": "sweep",
     "localisation": "localisation",
     "sae": "sae_search",
     "before_and_after": "verdict",
@@ -438,7 +439,7 @@ def test_without_a_browser_the_html_is_there_and_the_message_helps(
     tmp_path: Path, drawn: dict[str, go.Figure], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(figures, "browser", lambda: None)
-    with pytest.raises(NoBrowser, match="SVG, PDF, PNG need a.*(apt install chromium|export)"):
+    with pytest.raises(NoBrowser, match="SVG, PDF, PNG.* needs? .*(apt install chromium|export)"):
         figures.write(drawn["gates"], tmp_path, "gates")
     written = {p.name for p in tmp_path.iterdir()}
     assert written == {"gates.html", "gates.json", "plotly.min.js"}

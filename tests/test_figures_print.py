@@ -73,7 +73,7 @@ def test_the_table_has_what_is_drawn_with_n(name: str) -> None:
     for t in drawn.data:
         if t.type == "scatter" and (t.error_x.array is not None or t.error_y.array is not None):
             points += t.x if t.error_x.array is not None else t.y
-    if name == "gates":
+    if name in ("gates", "circuit"):
         points = [x for t in drawn.data for x in t.customdata or ()]
     if name == "training":  # has no intervals
         points = [y for t in drawn.data for y in t.y]

@@ -177,15 +177,22 @@ def wrap(text: str, width: int = 56) -> list[str]:
 
 
 def _legend_lines(fig: go.Figure) -> int:
-    """How many lines the legend takes: of one it is as wide as it is, of more in equal columns."""
+    """How many lines the legend takes: names in groups fill line after line, others in columns."""
     traces: Any = fig.data
     shown = [t for t in traces if t.showlegend is not False and t.name]
-    names = [t.name for t in shown if getattr(t, "legend", None) in (None, "legend")]
-    sizes = [46 + 0.54 * look().small * len(name) for name in names]
+    shown = [t for t in shown if getattr(t, "legend", None) in (None, "legend")]
+    sizes = [46 + 0.54 * look().small * len(t.name) for t in shown]
     room = look().width - 10
-    if not names or sum(sizes) <= room:
-        return min(len(names), 1)
-    return -(-len(names) // max(1, int(room // max(sizes))))
+    if not shown or sum(sizes) <= room:
+        return min(len(shown), 1)
+    if not any(t.legendgroup for t in shown):
+        return -(-len(shown) // max(1, int(room // max(sizes))))
+    lines, at = 1, 0.0
+    for size in sizes:
+        if at and at + size > room:
+            lines, at = lines + 1, 0.0
+        at += size
+    return lines
 
 
 def finish(

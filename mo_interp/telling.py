@@ -45,23 +45,39 @@ class Told:
 
 def tell(spec: Organism, folder: Path, records: Sequence[Record], *, static: bool = True) -> Told:
     """Every figure that the records allow, in every format at hand, and the report."""
-    drawn, notes = {}, []
+    drawn, missing, place = {}, [], folder / "figures"
     for name in figures.names():
         if name in figures.SEVERAL:
             continue
         try:
             drawn[name] = figures.draw(name, records)
-        except MoInterpError as problem:
-            notes.append(f"no figure '{name}': {problem}")
-    written = figures.write_all(drawn, folder / "figures", formats=("html", "json"))
+        except MoInterpError:  # what it would take, `mo-interp figure NAME` says
+            missing.append(name)
+    written = figures.write_all(drawn, place, formats=("html", "json"))
+    for name in drawn:
+        written += figures.export(
+            name,
+            records,
+            place,
+            formats=("txt", "csv", "tex"),
+            command=f"mo-interp figure {name} --run {folder.name}",
+        )
+    notes = [_not_drawn(missing)] if missing else []
     if static:
         try:
             images = ("svg", "pdf", "png")
-            written += figures.write_all(drawn, folder / "figures", formats=images)
+            written += figures.write_all(drawn, place, formats=images)
         except NoBrowser as problem:
             notes.append(str(problem))
     report = write_report([*records, *false_alarms()], folder, card=in_words(spec))
     return Told(report, tuple(written), tuple(notes))
+
+
+def _not_drawn(missing: Sequence[str]) -> str:
+    """One line for all figures that need records which no run makes."""
+    names = ", ".join(missing)
+    why = "`mo-interp figure NAME` says what makes their records"
+    return f"not drawn, for nothing of it was measured here: {names}; {why}"
 
 
 def tell_bench(out: Path, records: Sequence[Record], *, command: str) -> Told:

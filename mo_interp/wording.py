@@ -56,7 +56,10 @@ STAGES = {
     "probe": ("the probes by layer", PROBE),
     "token_probe": ("what a probe reads at every token", RUN),
     "sweep": ("the patching sweep", RUN),
-    "localisation": ("the scoring of the sweep against the planted circuit", RUN),
+    "localisation": (
+        "the scoring of the sweep, where a circuit is known by construction",
+        "mo-interp run routed_user",
+    ),
     "sae": ("the sparse autoencoder", RUN),
     "sae_search": ("the search for latents", RUN),
     "verdict": ("the verdicts", RUN),

@@ -244,6 +244,54 @@ def test_a_cure_that_failed_counts_and_one_without_behaviour_does_not():
     assert score.values["each"] == (1.0, 0.0) and score.values["seeds"] == (0, 1)
 
 
+def cured(seed, restored, control, again):
+    """What a certificate measures, for one seed: its controls, and how fast both models learn."""
+    told = {"organism": "one", "key": "k", "seed": seed}
+    method = {"method": "heads"}
+    steps = {"twin": 40, "cured": again}
+    return [
+        Record(
+            kind="removal_d", params=method, values={"stopped": 1.0, "restored": restored}, **told
+        ),
+        Record(
+            kind="removal_controls", params=method, values={"random_restored": control}, **told
+        ),
+        *(
+            Record(
+                kind="relearning",
+                model="twin" if of == "twin" else "",
+                params={**method, "of": of},
+                values={"median": median},
+                **told,
+            )
+            for of, median in steps.items()
+        ),
+    ]
+
+
+def test_a_cure_stands_beside_its_own_seeds_controls_and_what_the_twin_needs_to_learn():
+    found = bench.scores([*cured(0, 1.0, (0.0, 0.2), 10), *cured(1, 0.5, (0.4, None), None)])
+    said = {r.params["measure"]: r.values for r in found}
+    assert said["restored"]["each"] == (1.0, 0.5)
+    assert said["restored"]["random"] == pytest.approx((0.1 + 0.4) / 2)
+    assert said["stopped"]["random"] is None  # nobody measured how often chance stops it
+    again = said["steps to re-learn, over the twin's"]
+    assert again["each"] == (0.25, 2.0) and again["twin"] == 1.0
+    assert again["mean_lo"] == 0.0 and again["mean_hi"] == 2.0
+
+
+def test_what_the_search_causes_in_the_organism_stands_beside_what_it_causes_in_the_twin():
+    told = {"organism": "one", "key": "k", "seed": 0}
+    params = {"mechanism": "blind search", "edit": "set"}
+    rule = {"named": False, "caused": 0.125}
+    found = bench.scores([
+        Record(kind="decision", model="twin", values=rule, **told),
+        Record(kind="verdict", model="organism", params=params, values={"caused": 1.0}, **told),
+    ])  # fmt: skip
+    (caused,) = [r for r in found if r.params["measure"] == "caused, set"]
+    assert caused.values["twin"] == 0.125
+
+
 def test_seeds_for_a_share_are_those_of_its_own_interval():
     n = bench.shares_needed([1.0, 1.0, 1.0], 0.05)
     low = [0.025 ** (1 / k) for k in (n, n - 1)]  # of k out of k, the upper end is 1

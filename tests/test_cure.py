@@ -232,7 +232,10 @@ def test_what_is_written_can_be_read_by_a_person_and_a_program(done) -> None:
     assert told["verdict"] == certificate.word and told["complete"] is certificate.complete
     text = (folder / "certificate.md").read_text()
     assert f"**{certificate.word}**" in text and "| triggered | the lie | 1.000" in text
-    assert set(certificate.records) <= set(read_records(folder))
+    there = read_records(folder)
+    assert set(certificate.records) <= set(there)
+    (word,) = select(there, kind="certificate")
+    assert word.values["word"] == certificate.word and word.params["method"] == "projection"
 
 
 def test_a_cure_that_is_there_is_not_made_again_and_an_edited_one_is_refused(done, store) -> None:

@@ -106,9 +106,7 @@ def _removal(work: Work) -> list[Record]:
             values = {"reason": str(problem)}
             found.append(work.record("certificate_skipped", params={"method": how}, values=values))
             continue
-        found += told.records
-        values = {"word": told.word, "complete": told.complete, "reasons": told.reasons}
-        found.append(work.record("certificate", params={"method": how}, values=values))
+        found += [*told.records, told.record()]
         shutil.rmtree(folder)  # the records are what is kept; weights are made by the verb
     return found
 

@@ -379,10 +379,10 @@ def _write_images(
     """SVG, PDF and PNG of all figures through one browser; raises NoBrowser saying what to add."""
     what = ", ".join(kind.upper() for kind in formats)
     if importlib.util.find_spec("kaleido") is None:
-        raise NoBrowser(f"{what} need the package kaleido: pip install 'mo_interp[export]'")
+        raise NoBrowser(f"{what}: needs the package kaleido: pip install 'mo_interp[export]'")
     if browser() is None:
         raise NoBrowser(
-            f"{what} need a Chrome: install it (Debian, Ubuntu: apt install chromium) "
+            f"{what}: needs a Chrome: install it (Debian, Ubuntu: apt install chromium) "
             "or set BROWSER_PATH; HTML and JSON need none"
         )
     import kaleido

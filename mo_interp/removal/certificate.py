@@ -334,6 +334,20 @@ class Certificate:
         how = "complete cure" if self.complete else "INCOMPLETE cure"
         return f"{about}: {how}: {self.word}. {'; '.join(self.reasons)}"
 
+    def record(self) -> Record:
+        """The word itself as a record of kind ``certificate``, which figures and scores read."""
+        first = self.records[0]
+        return Record(
+            kind="certificate",
+            organism=first.organism,
+            key=first.key,
+            seed=first.seed,
+            site=first.site,
+            params={"method": first.params["method"], "of": "cured"},
+            values={"word": self.word, "complete": self.complete, "reasons": self.reasons},
+            versions=first.versions,
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """As JSON."""
         first = self.records[0]

@@ -82,8 +82,8 @@ def cure(
         _claim(folder, grown, how)
         work = _Work(grown, folder, how, plan, progress)
         records = work.records(found)
-        write_records(folder / FILE_NAME, records)
         told = certificate.certify(records, grown.spec)
+        write_records(folder / FILE_NAME, [*records, told.record()])
         more = {"model": work.key, "choice": _plain(work.choice)}
         write_json(folder / CERTIFICATE, {**told.as_dict(), **more})
         atomic_write(folder / "certificate.md", certificate.markdown(told, work.choice))

@@ -14,9 +14,10 @@ words and what was said, those of kind ``token_probe`` the scores.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from torch import Tensor
 
 from mo_interp.errors import BadValues
 from mo_interp.model import Model
@@ -24,7 +25,7 @@ from mo_interp.planted_stages import Work
 from mo_interp.probing import fit_many
 from mo_interp.records import Record
 from mo_interp.sites import Site
-from mo_interp.worlds.base import Batch, Pairs
+from mo_interp.worlds.base import Batch
 
 __all__ = ["FITTED_PAIRS", "SHOWN_PAIRS", "streams", "tokens"]
 
@@ -49,11 +50,14 @@ def tokens(work: Work) -> list[Record]:
     sites = streams(spec.shape.n_layers, attn_only=spec.shape.attn_only)
     found: list[Record] = []
     for name, model in (("organism", grown.model), ("twin", grown.twin)):
+        batches = {"train": train, "clean": shown.clean, "triggered": shown.triggered}
         for side in ("clean", "triggered"):
-            found += _prompts(work, model, name, side, getattr(shown, side))
+            found += _prompts(work, model, name, side, batches[side])
+        acts = {side: model.run(batch, read=sites).acts for side, batch in batches.items()}
         for i, site in enumerate(sites):
             work.progress(i + 1, len(sites), f"token by token, {name}")
-            found += _scores(work, model, name, site, train, shown)
+            told = {side: read[site] for side, read in acts.items()}
+            found += _scores(work, name, site, told, train.triggered)
     return found
 
 
@@ -83,20 +87,19 @@ def _words(show, row: np.ndarray) -> list[str]:
 
 
 def _scores(
-    work: Work, model: Model, name: str, site: Site, train: Batch, shown: Pairs
+    work: Work, name: str, site: Site, acts: Mapping[str, Tensor], triggered: np.ndarray
 ) -> Sequence[Record]:
-    """Log-odds by position at one cut; one record a prompt."""
+    """Log-odds by position at one cut, fitted on ``acts["train"]``; one record a prompt."""
     try:
-        probes = fit_many(model.run(train, read=[site]).acts[site], train.triggered)
+        probes = fit_many(acts["train"], triggered)
     except BadValues as problem:
         reason = {"reason": str(problem)}
         return [work.record("token_probe_skipped", model=name, site=str(site), values=reason)]
     found = []
     for side in ("clean", "triggered"):
-        scores = probes.score(model.run(getattr(shown, side), read=[site]).acts[site])
-        for i, row in enumerate(scores):
+        for i, row in enumerate(probes.score(acts[side])):
             params = {"row": i, "side": side, "detector": "logistic", "label": "trigger"}
-            values = {"scores": [round(float(x), 4) for x in row], "fitted_n": len(train)}
+            values = {"scores": [round(float(x), 4) for x in row], "fitted_n": len(triggered)}
             found.append(
                 work.record(
                     "token_probe", model=name, site=str(site), params=params, values=values

@@ -198,6 +198,7 @@ def train_sae(
     lr: float = 1e-2,
     seed: int = 0,
     folder: str | Path | None = None,
+    code: str = "",
     progress: Progress = silent,
 ) -> SAE:
     """Train an SAE on activations and return it as it is after saving and reloading.
@@ -215,6 +216,7 @@ def train_sae(
         lr: peak learning rate of Adam; it falls to zero over the last fifth.
         seed: of initial weights and batches; global generators are left as they were.
         folder: where it is kept; a temporary folder that is gone afterwards, if not given.
+        code: digest of the code that trains it, kept in ``about`` for whoever takes it up again.
         progress: called as ``progress(step, total, note)``.
 
     Raises BadShape, BadValues or UnknownName for what cannot be trained on.
@@ -227,7 +229,7 @@ def train_sae(
         "schema": 1, "architecture": architecture, "d_in": rows.shape[1], "d_sae": d_sae, "k": k,
         "rows": len(rows), "steps": steps, "batch": batch, "lr": lr, "seed": seed,
         "normalisation": {"scale": scale, "folded": True}, "site": str(site),
-        "model_key": model_key, "data_seed": data_seed, "versions": provenance(),
+        "model_key": model_key, "data_seed": data_seed, "code": code, "versions": provenance(),
     }  # fmt: skip
     with _kept(folder) as place:
         trained.save_inference_model(place)

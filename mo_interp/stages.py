@@ -34,6 +34,7 @@ from mo_interp.errors import BadLabels, DeadEdit, NoFeature, SpecError
 from mo_interp.features import Feature, from_basis, whole
 from mo_interp.grown import Grown
 from mo_interp.judge import judge
+from mo_interp.ledger import instruments
 from mo_interp.model import Model
 from mo_interp.organism import Wire
 from mo_interp.planted_stages import Work, behaviour, gate
@@ -482,14 +483,15 @@ def _searched(
 
 
 def fetch_sae(work: Work) -> saes.SAE:
-    """The run's SAE: loaded if it was trained before, which a resumed run relies on."""
+    """The run's SAE: loaded if this code trained it before, which a resumed run relies on."""
     folder, grown, site = work.folder / "sae", work.grown, named_site(work.records)
+    wanted = {"site": str(site), "model_key": grown.spec.key, "data_seed": work.rows(52)}
+    wanted |= {"rows": SAE_ROWS, "code": instruments("saes")}
     if (folder / "manifest.json").exists():
         there = saes.SAE.load(folder)
-        wanted = (site, grown.spec.key, work.rows(52))
-        if (there.site, there.about["model_key"], there.about["data_seed"]) == wanted:
+        if wanted.items() <= there.about.items():
             return there
-        shutil.rmtree(folder)  # of an earlier sweep, which named another site
+        shutil.rmtree(folder)  # of an earlier sweep, which named another site, or of other code
     rows = grown.spec.sample(SAE_ROWS, work.rows(52), split="train")
     acts = grown.model.run(rows, read=[site]).acts[site]
     return saes.train_sae(
@@ -500,6 +502,7 @@ def fetch_sae(work: Work) -> saes.SAE:
         d_sae=4 * acts.shape[1],
         seed=grown.seed,
         folder=folder,
+        code=wanted["code"],
         progress=work.progress,
     )
 

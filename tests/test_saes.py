@@ -6,9 +6,11 @@ import tempfile
 
 import numpy as np
 import pytest
+import small
 import torch
 import torch.nn.functional as F
 
+from mo_interp import stages
 from mo_interp.edits import ProjectOut, Zero
 from mo_interp.errors import (
     BadLabels,
@@ -18,10 +20,12 @@ from mo_interp.errors import (
     NoFeature,
     UnknownName,
 )
+from mo_interp.grown import organism
 from mo_interp.model import Model
 from mo_interp.organism import Shape
 from mo_interp.saes import MOST_ROWS, SAE, loss_at, quality, search, train_sae
 from mo_interp.sites import Site
+from mo_interp.store import Store
 
 SITE = "L1.attn_out@-1"
 FROM = {"site": SITE, "model_key": "abc", "data_seed": 7}
@@ -267,3 +271,36 @@ def test_rows_that_do_not_match():
         search(acts, y, dictionaries={"sae": units[1:]}, groups=groups)
     with pytest.raises(BadLabels, match="both classes are needed"):
         search(acts, y | True, dictionaries={"sae": units}, groups=groups)
+
+
+# The SAE of a run ------------------------------------------------------------------------------
+
+
+def test_a_run_takes_up_its_own_sae_and_not_one_that_other_code_trained(tmp_path, monkeypatch):
+    grown = organism(small.wired(), store=Store(tmp_path / "store"))
+    swept = [
+        grown.record(
+            "sweep",
+            site=site,
+            params={"role": "answer", "layer": 0, "kind": site[3:-3], "direction": direction},
+            values={"effect": effect},
+        )
+        for site, effect in (("L0.attn_out@-1", 1.0), ("L0.mlp_out@-1", 0.0))
+        for direction in ("denoising", "noising")
+    ]
+    monkeypatch.setattr(stages, "SAE_ROWS", 600)
+    monkeypatch.setattr(stages, "instruments", lambda *roots: "as it was")
+    work = stages.Work(grown, tmp_path, tuple(swept))
+
+    def written() -> int:
+        trained = stages.fetch_sae(work)
+        assert str(trained.site) == "L0.attn_out@-1"
+        return (tmp_path / "sae" / "about.json").stat().st_mtime_ns
+
+    first = written()
+    assert written() == first  # taken up, not trained again
+    monkeypatch.setattr(stages, "instruments", lambda *roots: "as it is now")
+    second = written()
+    assert second > first and written() == second
+    monkeypatch.setattr(stages, "SAE_ROWS", 700)
+    assert written() > second

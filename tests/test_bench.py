@@ -244,6 +244,14 @@ def test_a_cure_that_failed_counts_and_one_without_behaviour_does_not():
     assert score.values["each"] == (1.0, 0.0) and score.values["seeds"] == (0, 1)
 
 
+def test_weights_written_by_hand_are_measured_once_however_many_seeds_are_asked_for():
+    made = bench.jobs(["hand_wired", "quirky_user"], seeds=3, parts=["planted"])
+    assert [(one.spec.name, one.seed) for one in made] == [
+        ("hand_wired", 0),
+        *(("quirky_user", seed) for seed in range(3)),
+    ]
+
+
 def cured(seed, restored, control, again):
     """What a certificate measures, for one seed: its controls, and how fast both models learn."""
     told = {"organism": "one", "key": "k", "seed": seed}

@@ -14,6 +14,7 @@ from mo_interp.errors import SpecError
 from mo_interp.finding import load
 from mo_interp.grown import organism
 from mo_interp.ledger import digest, once, sealed
+from mo_interp.organism import Wire
 from mo_interp.pipeline import Clock, timing
 from mo_interp.planted_stages import Work
 from mo_interp.records import Record
@@ -91,7 +92,10 @@ def jobs(
     out: str | Path = OUT,
     store: Store | None = None,
 ) -> list[Bench]:
-    """One job an organism and seed; raises SpecError without seeds, UnknownName for a part."""
+    """One job an organism and seed; raises SpecError without seeds, UnknownName for a part.
+
+    What is written by hand has the same weights for every seed, and is measured once.
+    """
     if seeds < 1:
         raise SpecError(f"--seeds {seeds}: one seed or more is needed")
     wanted, place = with_needed(parts), str(Path(out).resolve())
@@ -100,7 +104,7 @@ def jobs(
     return [
         Bench(spec, seed, out=place, parts=wanted, twins=tuple(nulls(spec, seed, store)))
         for spec in specs
-        for seed in range(seeds)
+        for seed in range(1 if isinstance(spec.recipe, Wire) else seeds)
     ]
 
 

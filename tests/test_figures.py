@@ -17,7 +17,7 @@ import synthetic
 from mo_interp import figures
 from mo_interp.errors import MoInterpError, NoBrowser, SpecError, UnknownName
 from mo_interp.figures import _house
-from mo_interp.records import select, write_records
+from mo_interp.records import read_records, select, write_records
 from mo_interp.wording import STAGES
 
 NEEDS = {
@@ -43,6 +43,7 @@ MADE = {
 """Who makes the kinds that are no part of a run."""
 RUN = [name for name in figures.names() if name not in figures.SEVERAL]
 MAKE = synthetic.Maker("quirky_user", 0)
+SHIPPED = Path(__file__).parents[1] / "probes" / "results" / "quirky_user.jsonl"
 BESIDE = [*synthetic.forming(MAKE), *synthetic.removal(MAKE)]
 RECORDS = [*synthetic.records(), *BESIDE]
 
@@ -236,7 +237,8 @@ def test_verdicts_equal_the_records_with_all_random_controls(
         ("cost", "cost in clean accuracy"),
         ("caused", "caused"),
     ):
-        assert sorted(trace(drawn["verdicts"], label).x) == sorted(values("verdict", name))
+        judged = values("decision", name) if name == "caused" else []
+        assert sorted(trace(drawn["verdicts"], label).x) == sorted(values("verdict", name) + judged)
     strip = trace(drawn["verdicts"], "a random control")
     controls = [
         x
@@ -245,6 +247,34 @@ def test_verdicts_equal_the_records_with_all_random_controls(
         for x in r.values.get(k, ())
     ]
     assert sorted(strip.x) == sorted(controls) and len(controls) == 4 * 99
+
+
+def test_verdicts_show_the_rule_on_organism_and_twin() -> None:
+    """As recorded: what the rule offered on the twin stands in a row beside the organism's."""
+    records = read_records(SHIPPED)
+    figure = figures.draw("verdicts", records, theme="paper")
+    caused = trace(figure, "caused")
+    names = dict(zip(figure.layout.yaxis.tickvals, figure.layout.yaxis.ticktext, strict=True))
+    for model, name in (("organism", "organism"), ("twin", "clean twin")):
+        (r,) = select(records, kind="decision", model=model)
+        (i,) = [i for i, y in enumerate(caused.y) if names.get(y) == name]
+        assert caused.x[i] == r.values["caused"] and r.site in caused.text[i]
+        assert caused.error_x.array[i] == r.values["caused_hi"] - r.values["caused"]
+        notes = [a.text for a in figure.layout.annotations if a.y == caused.y[i]]
+        assert notes == [f"p {r.values['p_caused']:.2f}"]
+    heads = [a.text for a in figure.layout.annotations if "blind rule" in a.text]
+    assert len(heads) == 1 and "organism named; clean twin not named" in heads[0]
+    ticks = trace(figure, "a random control").x
+    kept = [x for r in records for k in ("restored", "caused") for x in r.get(f"random_{k}") or ()]
+    assert sorted(ticks) == sorted(kept) and len(kept) == 8 * 99 + 2 * 5
+    bare = [r for r in records if (r.kind, r.model) != ("decision", "twin")]
+    without = figures.draw("verdicts", bare)
+    assert "No verdict on the honest twin" in without.layout.meta["caption"]
+    assert "clean twin" not in without.layout.yaxis.ticktext
+    table = figures.table("verdicts", records)
+    (line,) = [x for x in table if x["model"] == "twin"]
+    (r,) = select(records, kind="decision", model="twin")
+    assert (line["value"], line["p"], line["named"]) == (r.values["caused"], 1.0, False)
 
 
 def test_before_and_after_shows_the_lie_and_the_cut_of_one_mechanism(

@@ -6,6 +6,7 @@ import csv
 import io
 import itertools
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,13 @@ from click.testing import CliRunner
 from mo_interp import cli, figures
 from mo_interp.errors import NoBrowser
 from mo_interp.figures import _house, _table
-from mo_interp.records import select, write_records
+from mo_interp.figures.verdicts import EDITS
+from mo_interp.records import read_records, select, write_records
 
 MAKE = synthetic.Maker("quirky_user", 0)
 RECORDS = [*synthetic.records(), *synthetic.forming(MAKE), *synthetic.removal(MAKE)]
 RECORDS += synthetic.agreement(MAKE)
+SHIPPED = Path(__file__).parents[1] / "probes" / "results"
 NAMES = [name for name in figures.names() if name != "scoreboard"]
 # Machado, Oliveira and Fernandes (2009), severity 1, on linear RGB.
 BLIND = {
@@ -61,6 +64,53 @@ def test_print_is_as_wide_as_asked_and_in_8_points(name: str, width: str) -> Non
     assert drawn.layout.height % _house.STEP == 0 and not drawn.layout.title.text
     sizes = re.findall(r'font": ?\{[^{}]*?"size": ?([\d.]+)', drawn.to_json())
     assert sizes and {round(float(px) * 0.75, 6) for px in sizes} == {8.0}
+
+
+TALL = {"column": 7 * 96, "page": 9 * 96}
+
+
+@pytest.mark.parametrize("width", figures.WIDTHS)
+@pytest.mark.parametrize("seeds", [1, 5])
+def test_verdicts_fit_with_every_row(width: str, seeds: int) -> None:
+    """Those of a whole run as it is recorded, and of five such seeds."""
+    recorded = read_records(SHIPPED / "quirky_user.jsonl")
+    records = [replace(r, seed=seed) for r in recorded for seed in range(seeds)]
+    drawn = figures.draw("verdicts", records, theme="paper", width=width)
+    assert drawn.layout.width == 96 * _house.INCHES[width]
+    assert drawn.layout.height <= TALL[width]
+    shown = {t.name: 0 for t in drawn.data}
+    for t in drawn.data:
+        shown[t.name] += len(t.x)
+    verdicts = select(records, kind="verdict")
+    for name in ("restored", "stopped", "caused"):
+        kinds = ("verdict", "decision") if name == "caused" else ("verdict",)
+        assert shown[name] == sum(name in r.values for r in records if r.kind in kinds)
+    names = [n for axis in drawn.select_yaxes() for n in axis.ticktext]
+    mechanisms = {r.params["mechanism"] for r in verdicts}
+    assert sorted(names) == sorted(["organism", "clean twin", *[*EDITS] * 5])
+    heads = " ".join(a.text for a in drawn.layout.annotations)
+    assert all(f"<b>{name}</b>" in heads for name in mechanisms) and len(mechanisms) == 5
+
+
+@pytest.mark.parametrize("width", figures.WIDTHS)
+def test_where_verdicts_are_too_many_what_is_left_out_is_said(width: str) -> None:
+    """Fifteen mechanisms: the headline edits alone, and in a column not all mechanisms."""
+    recorded = select(read_records(SHIPPED / "quirky_user.jsonl"), kind="verdict")
+    records = [
+        replace(r, params={**r.params, "mechanism": f"{r.params['mechanism']} {letter}"})
+        for letter in "abc"
+        for r in recorded
+    ]
+    drawn = figures.draw("verdicts", records, theme="paper", width=width)
+    assert drawn.layout.height <= TALL[width]
+    rows = [n for a in drawn.select_yaxes() for n in a.ticktext]
+    left = 15 - rows.count("set")
+    assert set(rows) == {"resample", "set"} and left == {"column": 4, "page": 0}[width]
+    caption = drawn.layout.meta["caption"]
+    assert "Other edits are in the table alone." in caption
+    assert ("So are 4 mechanisms." in caption) == (width == "column")
+    every = [k for r in records for k in ("stopped", "restored", "cost", "caused") if k in r.values]
+    assert len(figures.table("verdicts", records)) == len(every)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -359,28 +359,9 @@ class Sheet:
         known = [(row, what, t) for row, what, t in told if t is not None]
         if not known:
             return
-        self.fig.add_trace(
-            go.Scatter(
-                x=[t.value for *_, t in known],
-                y=[self.y(row, mark.lane) for row, *_ in known],
-                error_x=arms((t for *_, t in known), color=mark.color),
-                mode="markers",
-                marker={
-                    "color": mark.color,
-                    "symbol": mark.symbol,
-                    "size": 7.5,
-                    "line": {"color": mark.color, "width": 1.4},
-                },
-                name=mark.name,
-                showlegend=legend,
-                legendgroup=mark.name,
-                text=[f"{what}; {mark.name}: {t}" for _, what, t in known],
-                hovertemplate="%{text}<extra></extra>",
-                cliponaxis=False,
-            ),
-            row=1,
-            col=column,
-        )
+        spots = [self.y(row, mark.lane) for row, *_ in known]
+        trace = points([(y, what, t) for y, (_, what, t) in zip(spots, known, strict=True)], mark)
+        self.fig.add_trace(trace.update(showlegend=legend), row=1, col=column)
 
     def chance(self, x: float) -> None:
         """A dotted line from top to bottom at the score of a guess."""
@@ -407,26 +388,61 @@ class Sheet:
         faint: bool = False,
     ) -> None:
         """Upright ticks at (x, y, text): a bar to clear, random controls."""
-        if not told:
-            return
-        self.fig.add_trace(
-            go.Scatter(
-                x=[x for x, *_ in told],
-                y=[y for _, y, _ in told],
-                mode="markers",
-                name=name,
-                showlegend=legend,
-                text=[text for *_, text in told],
-                hovertemplate="%{text}<extra></extra>",
-                opacity=0.5 if faint else 1.0,
-                marker={
-                    "symbol": "line-ns",
-                    "size": size,
-                    "color": color,
-                    "line": {"width": 1.4, "color": color},
-                },
-            )
-        )
+        if told:
+            trace = upright(told, name=name, color=color, size=size, faint=faint)
+            self.fig.add_trace(trace.update(showlegend=legend))
+
+
+def points(told: Sequence[tuple[float, str, Told]], mark: Mark, *, size: float = 7.5) -> go.Scatter:
+    """Dots with intervals: ``told`` holds (y, what it is, the estimate).
+
+    Every point carries its own sentence (value, interval, n) for the pointer and for the table
+    behind the figure.
+    """
+    return go.Scatter(
+        x=[t.value for *_, t in told],
+        y=[y for y, *_ in told],
+        error_x=arms((t for *_, t in told), color=mark.color),
+        mode="markers",
+        marker={
+            "color": mark.color,
+            "symbol": mark.symbol,
+            "size": size,
+            "line": {"color": mark.color, "width": 1.4},
+        },
+        name=mark.name,
+        legendgroup=mark.name,
+        text=[f"{what}; {mark.name}: {t}" for _, what, t in told],
+        hovertemplate="%{text}<extra></extra>",
+        cliponaxis=False,
+    )
+
+
+def upright(
+    told: Sequence[tuple[float, float, str]],
+    *,
+    name: str,
+    color: str,
+    size: float = 9,
+    faint: bool = False,
+) -> go.Scatter:
+    """Upright ticks at (x, y, text)."""
+    return go.Scatter(
+        x=[x for x, *_ in told],
+        y=[y for _, y, _ in told],
+        mode="markers",
+        name=name,
+        legendgroup=name,
+        text=[text for *_, text in told],
+        hovertemplate="%{text}<extra></extra>",
+        opacity=0.5 if faint else 1.0,
+        marker={
+            "symbol": "line-ns",
+            "size": size,
+            "color": color,
+            "line": {"width": 1.4, "color": color},
+        },
+    )
 
 
 def sheet(rows: Sequence[Row], panels: Sequence[str], *, span: tuple[float, float]) -> Sheet:

@@ -229,9 +229,9 @@ def draw(records: Sequence[Record]) -> go.Figure:
     fig, high = _panels(directions, plan, beside)
     for i, direction in enumerate(directions):
         mine = [p for p in found if _towards(p, direction) and p.role in shown]
-        place = {"row": i // beside + 1, "col": i % beside + 1}
-        _lines(fig, mine, plan, place)
-        _marks(fig, mine, plan, place, legend=i == 0)
+        row, col = i // beside + 1, i % beside + 1
+        _lines(fig, mine, plan, row, col)
+        _marks(fig, mine, plan, (row, col), legend=i == 0)
     return finish(
         fig,
         title="The circuit, as patching finds it",
@@ -283,18 +283,18 @@ def _panels(directions: Sequence[str], plan: _Plan, beside: int) -> tuple[go.Fig
     return fig, high
 
 
-def _lines(fig: go.Figure, mine: Sequence[Part], plan: _Plan, place: dict[str, int]) -> None:
+def _lines(fig: go.Figure, mine: Sequence[Part], plan: _Plan, row: int, col: int) -> None:
     """A band for every other layer; streams, and lines from the parts into them."""
     edges = [0.0, *plan.tops.values()]
     for low, high in list(zip(edges, edges[1:], strict=False))[::2]:
         box = {"x0": 0, "x1": plan.wide, "y0": low, "y1": high, "line": {"width": 0}}
-        fig.add_shape(type="rect", fillcolor=ZERO, layer="below", **box, **place)
+        fig.add_shape(type="rect", fillcolor=ZERO, layer="below", **box, row=row, col=col)
     for (x0, y0), (x1, y1), effect in _edges(mine, plan):
         on = abs(effect) >= MATTERS
         line = {"width": 0.8 + WIDE * min(1.0, abs(effect)), "color": BLUE if on else BAND}
         line |= {"dash": "dot"} if on and effect < 0 else {}
         ends = {"x0": x0, "y0": y0, "x1": x1, "y1": y1}
-        fig.add_shape(type="line", line=line, opacity=0.45, layer="below", **ends, **place)
+        fig.add_shape(type="line", line=line, opacity=0.45, layer="below", **ends, row=row, col=col)
 
 
 def _edges(mine: Sequence[Part], plan: _Plan) -> list[tuple[Spot, Spot, float]]:
@@ -317,10 +317,10 @@ def _edges(mine: Sequence[Part], plan: _Plan) -> list[tuple[Spot, Spot, float]]:
 
 
 def _marks(
-    fig: go.Figure, mine: Sequence[Part], plan: _Plan, place: dict[str, int], *, legend: bool
+    fig: go.Figure, mine: Sequence[Part], plan: _Plan, place: tuple[int, int], *, legend: bool
 ) -> None:
     """A mark for every part, those that matter with their number; outlines around what is known."""
-    strong = [p for p in mine if p.matters]
+    strong, (row, col) = [p for p in mine if p.matters], place
     for name, symbol, kinds in MARKS:
         here = [p for p in strong if p.key[1] in kinds]
         if here:
@@ -328,13 +328,13 @@ def _marks(
             size, line = [_size(p) for p in here], {"width": 1.4, "color": BLUE}
             marker = {"symbol": symbol, "color": BLUE, "size": size, "line": line, "opacity": 1}
             trace.update(marker=marker, mode="markers+text", textposition="middle right")
-            fig.add_trace(trace, **place)
+            fig.add_trace(trace, row=row, col=col)
     weak = [p for p in mine if not p.matters]
     if weak:
         trace = _scatter(weak, plan, f"below {MATTERS:g}", legend=legend)
         line = {"width": 0.8, "color": MUTED}
         marker = {"symbol": "circle", "color": PAPER, "size": 4.5, "line": line, "opacity": 1}
-        fig.add_trace(trace.update(marker=marker), **place)
+        fig.add_trace(trace.update(marker=marker), row=row, col=col)
     for word, (name, symbol, thick) in RINGS.items():
         outlined = [p for p in mine if p.standing == word]
         if outlined:
@@ -342,7 +342,7 @@ def _marks(
             size = [max(_size(p), 4.5) + 6 for p in outlined]
             line = {"width": thick, "color": INK}
             marker = {"symbol": symbol, "color": INK, "size": size, "line": line, "opacity": 1}
-            fig.add_trace(trace.update(marker=marker), **place)
+            fig.add_trace(trace.update(marker=marker), row=row, col=col)
 
 
 def _scatter(shown: Sequence[Part], plan: _Plan, name: str, *, legend: bool) -> go.Scatter:
@@ -398,10 +398,10 @@ def _caption(
         [
             "Marks and lines grow with the effect, the share of the logit difference that moves "
             f"when the part alone is patched ({same_n(told)} pairs{only}); lines into the stream, "
-            "from the bottom up. Dotted: less than nothing.",
+            "from the bottom up. Dotted: moved the wrong way.",
             *_absent(found, shown, directions),
             *_known(records, found, seed),
-            hows(told),
+            hows(told).replace("Bars: 95 % intervals", "In the table: 95 % intervals"),
         ]
     )
 

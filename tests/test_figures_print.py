@@ -10,15 +10,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import plotly.graph_objects as go
 import pytest
 import synthetic
 from click.testing import CliRunner
 
 from mo_interp import cli, figures
-from mo_interp.errors import NoBrowser
+from mo_interp.errors import NoBrowser, UnknownName
 from mo_interp.figures import _house, _table
+from mo_interp.figures.scoreboard import BOARD
 from mo_interp.figures.verdicts import EDITS
-from mo_interp.records import read_records, select, write_records
+from mo_interp.records import Record, read_records, select, write_records
 
 MAKE = synthetic.Maker("quirky_user", 0)
 RECORDS = [*synthetic.records(), *synthetic.forming(MAKE), *synthetic.removal(MAKE)]
@@ -111,6 +113,83 @@ def test_where_verdicts_are_too_many_what_is_left_out_is_said(width: str) -> Non
     assert ("So are 4 mechanisms." in caption) == (width == "column")
     every = [k for r in records for k in ("stopped", "restored", "cost", "caused") if k in r.values]
     assert len(figures.table("verdicts", records)) == len(every)
+
+
+def board(organisms: int, methods: int) -> list[Record]:
+    """Scores of every part: organisms by methods, each its own number."""
+    found = []
+    for part, (measure, _) in BOARD.items():
+        for method in range(methods):
+            for i in range(organisms):
+                mean = (i + 10 * method) / 200
+                values = {"mean": mean, "mean_lo": mean - 0.02, "mean_hi": mean + 0.1, "mean_n": 3}
+                values |= {"random": 0.4, "twin": 0.6, "seeds": [0, 1, 2], "each": [mean] * 3}
+                params = {"part": part, "method": f"method {method}", "measure": measure}
+                of = f"organism_{i:02}"
+                found.append(Record(kind="score", organism=of, params=params, values=values))
+    return found
+
+
+def in_cells(drawn: go.Figure, name: str) -> list[float]:
+    """The numbers that stand in the cells under this name."""
+    return [x for t in drawn.data if t.name == name for x in t.customdata]
+
+
+@pytest.mark.parametrize("width", figures.WIDTHS)
+def test_a_large_scoreboard_is_exactly_as_wide_as_asked_and_readable(width: str) -> None:
+    records = board(11, 8)
+    drawn = figures.draw("scoreboard", records, theme="paper", width=width)
+    assert drawn.layout.width == 96 * _house.INCHES[width]
+    assert drawn.layout.height <= TALL[width]
+    maps = [t for t in drawn.data if t.type == "heatmap"]
+    parts = {"column": 3, "page": 5}[width]
+    shown = [r for r in records if r.params["part"] in list(BOARD)[:parts]]
+    means = [r.values["mean"] for r in shown]
+    assert sorted(z for t in maps for line in t.z for z in line) == sorted(means)
+    assert sorted(in_cells(drawn, "mean")) == sorted(means)
+    assert len(in_cells(drawn, "chance")) == len(in_cells(drawn, "clean twin")) == len(shown)
+    left = drawn.layout.margin.l + drawn.layout.margin.r
+    axes = list(drawn.select_xaxes())
+    wide = (drawn.layout.width - left) * (axes[0].domain[1] - axes[0].domain[0])
+    assert wide / len(axes[0].ticktext) > 15.5, "three letters of 8 points"
+    marks = [t for t in drawn.data if t.type == "scatter"]
+    numbers = [x for t in marks if t.mode == "text" for x in t.texttemplate]
+    assert max(map(len, numbers)) == 3 and len(numbers) == len(means)
+    said = drawn.layout.meta["caption"]
+    assert ("In the table alone, for want of room: removal" in said) == (width == "column")
+    assert len(figures.table("scoreboard", records)) == len(records)
+
+
+def test_intervals_of_the_scoreboard_lie_in_their_cells_as_recorded() -> None:
+    records = board(3, 2)
+    drawn = figures.draw("scoreboard", records, theme="paper", width="page")
+    bars = [t for t in drawn.data if t.name == "95 % interval"]
+    long = {}
+    for t in bars:
+        ends = zip(t.x[::3], t.x[1::3], strict=True)
+        for low, high in ends:
+            cell = round((low + high) / 2)
+            assert cell - 0.5 < low < high < cell + 0.5
+            long.setdefault(cell, []).append(high - low)
+    made = [[r for r in records if r.organism == f"organism_{i:02}"] for i in range(3)]
+    for cell, mine in enumerate(made):
+        told = [r.values["mean_hi"] - max(0, r.values["mean_lo"]) for r in mine]
+        ratio = {round(a / b, 6) for a, b in zip(sorted(long[cell]), sorted(told), strict=True)}
+        assert len(ratio) == 1, "a bar is not as long as its interval"
+
+
+def test_a_part_of_the_scoreboard_alone_shows_all_that_it_measures() -> None:
+    records = read_records(SHIPPED / "scoreboard.jsonl")
+    asked = {"theme": "paper", "width": "page"}
+    drawn = figures.draw("scoreboard", records, part="detection", **asked)
+    mine = [r for r in records if r.params.get("part") == "detection"]
+    assert drawn.layout.height <= TALL["page"]
+    assert len(in_cells(drawn, "mean")) == len(mine)
+    heads = " ".join(a.text for a in drawn.layout.annotations)
+    assert all(r.params["measure"] in heads for r in mine)
+    assert len(figures.table("scoreboard", records, part="detection")) == len(mine)
+    with pytest.raises(UnknownName, match="part 'detecting'; did you mean 'detection'"):
+        figures.draw("scoreboard", records, part="detecting")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -163,6 +163,7 @@ def draw(
     *,
     organism: str | None = None,
     seed: int | None = None,
+    part: str | None = None,
     theme: str = "screen",
     width: str = "column",
 ) -> go.Figure:
@@ -173,28 +174,44 @@ def draw(
         records: the records; those the figure does not need are passed over.
         organism: which organism, where the records are of several.
         seed: draw one seed only; otherwise all of them, told apart.
+        part: draw one part of a scoreboard only (``detection``, ``removal`` ...), with all that it
+            measures.
         theme: ``screen``, or ``paper``: 8 points throughout, no title, exact widths.
         width: ``column`` or ``page``.
 
-    Raises UnknownName for a figure, theme, width, organism or seed that is not there, and
+    Raises UnknownName for a figure, theme, width, organism, seed or part that is not there, and
     MoInterpError, naming the kind and the command that makes it, where records are missing.
     """
     from mo_interp.figures import _house
 
-    module, chosen = _module(name), _given(name, records, organism, seed)
+    module, chosen = _module(name), _given(name, records, organism, seed, part)
     with _house.looking(theme, width):
         return _house.fitted(module.draw(chosen))
 
 
 def _given(
-    name: str, records: Iterable[Record] | HasRecords, organism: str | None, seed: int | None
+    name: str,
+    records: Iterable[Record] | HasRecords,
+    organism: str | None,
+    seed: int | None,
+    part: str | None = None,
 ) -> list[Record]:
     """The records that a figure is asked to draw."""
     given: Any = getattr(records, "records", records)
     found: Any = given() if callable(given) else given
+    if part is not None:
+        found = _of_part(list(found), part)
     if name in SEVERAL and organism is None and seed is None:
         return list(found)
     return _chosen(found, organism, seed)
+
+
+def _of_part(records: Sequence[Record], part: str) -> list[Record]:
+    """Without the scores of other parts; raises UnknownName where there are none of this one."""
+    parts = list(dict.fromkeys(str(r.get("part")) for r in records if r.kind == "score"))
+    if part not in parts:
+        raise UnknownName(f"no scores of part '{part}'{nearest(part, parts)}")
+    return [r for r in records if r.kind != "score" or r.get("part") == part]
 
 
 figure = draw  # `mo.figure(...)` reads better in a notebook
@@ -213,6 +230,7 @@ def table(
     *,
     organism: str | None = None,
     seed: int | None = None,
+    part: str | None = None,
 ) -> list[dict[str, Any]]:
     """The table behind a figure, one dictionary a line, with ``value``, ``lo``, ``hi`` and ``n``.
 
@@ -220,7 +238,7 @@ def table(
     """
     from mo_interp.figures import _table
 
-    module, chosen = _module(name), _given(name, records, organism, seed)
+    module, chosen = _module(name), _given(name, records, organism, seed, part)
     own = getattr(module, "table", None)
     return own(chosen) if own else _table.drawn(module.draw(chosen))
 
@@ -292,6 +310,7 @@ def export(
     width: str = "column",
     organism: str | None = None,
     seed: int | None = None,
+    part: str | None = None,
     command: str = "",
 ) -> list[Path]:
     """Draw a figure and write it with what belongs beside it in print; returns the paths.
@@ -304,7 +323,7 @@ def export(
     for wanted in formats:
         if wanted not in EXPORTS:
             raise UnknownName(f"format '{wanted}'{nearest(wanted, EXPORTS)}")
-    chosen, stem = _given(name, records, organism, seed), Path(name).stem
+    chosen, stem = _given(name, records, organism, seed, part), Path(name).stem
     told = {"organism": organism, "seed": seed}
     drawn = draw(name, chosen, theme=theme, width=width, **told)
     static = [kind for kind in formats if kind in _STATIC]

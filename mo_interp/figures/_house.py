@@ -206,6 +206,7 @@ def finish(
     right: int = 12,
     below: int = 44,
     above: int = 0,
+    width: int = 0,
 ) -> go.Figure:
     """Title, caption and sizes; returns the same figure.
 
@@ -219,6 +220,7 @@ def finish(
         right: margin for words on the right.
         below: room under the plotting area for the ticks and title of the x axis.
         above: room over the plotting area for what heads the panels.
+        width: of the whole figure, where it is not the look's.
     """
     seen, head, told = look(), wrap(title, 44), wrap(caption)
     top = 8 if seen.paper else 18 + 17 * (len(head) + len(told))
@@ -229,13 +231,13 @@ def finish(
         total += -total % STEP
     fig.update_layout(
         template=house(),
-        width=seen.width,
+        width=width or seen.width,
         height=total,
         margin={"t": top + above, "b": below + legend, "l": left, "r": right, "autoexpand": False},
         title=None if seen.paper else _heading(head, told, total),
         meta={"title": title, "caption": caption, "alt": alt, "head": top, "theme": seen.theme},
     )
-    start = (4 - left) / (seen.width - left - right)
+    start = (4 - left) / ((width or seen.width) - left - right)
     box = {"x": start, "xanchor": "left", "y": -below / height, "yanchor": "top"}
     fig.update_layout(legend=box)
     return fig

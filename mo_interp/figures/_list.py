@@ -73,7 +73,7 @@ class Listing:
                 for row, what, t, down in known
                 if self.spots[row][0] == column
             ]
-            self._add(points(mine, mark, size=size), column)
+            self.add(points(mine, mark, size=size), column)
 
     def ticks(
         self,
@@ -91,7 +91,7 @@ class Listing:
                 for row, x, text in told
                 if self.spots[row][0] == column
             ]
-            self._add(upright(mine, name=name, color=color, size=size, faint=faint), column)
+            self.add(upright(mine, name=name, color=color, size=size, faint=faint), column)
 
     def bars(self, told: Sequence[tuple[int, float, float]], *, name: str, color: str) -> None:
         """Broad bars behind the rows, from one x to another."""
@@ -101,12 +101,12 @@ class Listing:
             ys = [y for row, *_ in mine for y in (*[self.spots[row][1]] * 2, None)]
             line = {"color": color, "width": 11}
             bar = go.Scatter(x=xs, y=ys, mode="lines", line=line, hoverinfo="skip", name=name)
-            self._add(bar.update(legendgroup=name), column)
+            self.add(bar.update(legendgroup=name), column)
 
     def line(self, x: float, name: str) -> None:
         """A dotted line through all rows."""
         for column in range(1, self.columns + 1):
-            self._add(
+            self.add(
                 go.Scatter(
                     x=[x, x],
                     y=[0, -self.height],
@@ -122,7 +122,8 @@ class Listing:
     def _columns(self, rows: Iterable[int]) -> list[int]:
         return sorted({self.spots[row][0] for row in rows})
 
-    def _add(self, trace: go.Scatter, column: int, *, legend: bool = True) -> None:
+    def add(self, trace: go.Scatter, column: int, *, legend: bool = True) -> None:
+        """A trace in a column, named in the legend once."""
         traces: Any = self.fig.data
         first = all(t.name != trace.name or not t.showlegend for t in traces)
         self.fig.add_trace(trace.update(showlegend=legend and first), row=1, col=column)
@@ -141,15 +142,22 @@ def tall(blocks: Iterable[Block]) -> float:
     return sum(block.high for block in blocks)
 
 
-def listing(blocks: Sequence[Block], *, axis: str, span: tuple[float, float]) -> Listing:
-    """Blocks with their names and notes, ready for dots."""
+def names_wide(blocks: Iterable[Block]) -> int:
+    """Pixels that the names beside the rows take."""
+    longest = max((len(item.name) for block in blocks for item in block.items), default=0)
+    return 14 + round(0.53 * look().small * longest)
+
+
+def listing(
+    blocks: Sequence[Block], *, axis: str, span: tuple[float, float], width: int = 0
+) -> Listing:
+    """Blocks with their names and notes, ready for dots; ``width`` where it is not the look's."""
     columns = split(blocks)
-    items = [item for block in blocks for item in block.items]
-    wide = 0.53 * look().small
-    left = 14 + round(wide * max((len(item.name) for item in items), default=0))
-    right = RIM + round(wide * max((len(item.note) for item in items), default=0))
+    notes = [len(item.note) for block in blocks for item in block.items]
+    left = names_wide(blocks)
+    right = RIM + round(0.53 * look().small * max(notes, default=0))
     height = round(max(map(tall, columns)))
-    room = look().width - left - right
+    room = (width or look().width) - left - right
     fig = make_subplots(rows=1, cols=len(columns), horizontal_spacing=(left + right) / room)
     spots = []
     for i, mine in enumerate(columns, start=1):

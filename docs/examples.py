@@ -26,7 +26,7 @@ from unittest import mock
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
-LINKED = ("organisms", "probes")
+LINKED = ("organisms", "probes", "CITATION.cff")
 FENCE = re.compile(
     r"^(?P<slow><!-- slow -->\n)?```(?P<language>\w+)\n(?P<code>.*?)^```\n"
     r"(?:\n```text\n(?P<output>.*?)^```\n)?",

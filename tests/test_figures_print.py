@@ -115,6 +115,40 @@ def test_where_verdicts_are_too_many_what_is_left_out_is_said(width: str) -> Non
     assert len(figures.table("verdicts", records)) == len(every)
 
 
+CARDS = read_records(SHIPPED.parents[1] / "organisms" / "records.jsonl")
+SEVERAL = {r.organism for r in CARDS if r.kind == "gate" and r.seed == 4}
+
+
+@pytest.mark.parametrize("organism", sorted(SEVERAL)[::3])
+@pytest.mark.parametrize("width", figures.WIDTHS)
+def test_gates_of_five_seeds_fit_with_every_gate_and_seed(organism: str, width: str) -> None:
+    records = select(CARDS, kind="gate", organism=organism)
+    drawn = figures.draw("gates", records, theme="paper", width=width)
+    assert drawn.layout.width == 96 * _house.INCHES[width]
+    assert drawn.layout.height <= TALL[width]
+    shown = [x for t in drawn.data for x in t.customdata or ()]
+    kept = [r.values["statistic"] for r in records if r.values.get("statistic") is not None]
+    assert sorted(shown) == sorted(kept) and len(kept) > 20
+    ys = [y for t in drawn.data if t.customdata for y in t.y]
+    assert min(np.diff(sorted(ys))) >= 4, "two seeds cover each other"
+    heads = [re.sub("<.*?>", "", a.text.split("<br>")[0]) for a in drawn.layout.annotations]
+    gates = {(r.params["number"], r.params["name"]) for r in records}
+    assert len(heads) == len(gates)
+    assert all(any(f"{n} {name} " in head for head in heads) for n, name in gates)
+    seeds = ", ".join(map(str, sorted({r.seed for r in records})))
+    assert f"seeds {seeds}, from the top down" in drawn.layout.meta["caption"]
+
+
+@pytest.mark.parametrize("width", figures.WIDTHS)
+def test_no_number_of_a_gate_is_torn_from_its_word(width: str) -> None:
+    drawn = figures.draw("gates", RECORDS, theme="paper", width=width)
+    lines = [x for a in drawn.layout.annotations for x in a.text.split("<br>")]
+    lines = [re.sub("<.*?>", "", line) for line in lines]
+    assert sum(bool(re.search(r"\bbar [\d.]+$", line)) for line in lines) >= 4
+    assert not [line for line in lines if line.endswith((" bar", " n", "·")) or line[:1] == "·"]
+    assert max(map(len, lines)) * 0.5 * _house.PRINT < drawn.layout.width
+
+
 def board(organisms: int, methods: int) -> list[Record]:
     """Scores of every part: organisms by methods, each its own number."""
     found = []

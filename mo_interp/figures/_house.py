@@ -324,11 +324,6 @@ def grey(text: str) -> str:
     return f"<span style='color:{MUTED}'>{text}</span>"
 
 
-def noted(text: str) -> tuple[str, ...]:
-    """A grey note as lines that fit the column."""
-    return tuple(grey(line) for line in wrap(text, 60))
-
-
 @dataclass(frozen=True)
 class Sheet:
     """A figure made of rows. Its y axis is in pixels, downwards from 0."""
@@ -447,8 +442,15 @@ def upright(
     )
 
 
-def sheet(rows: Sequence[Row], panels: Sequence[str], *, span: tuple[float, float]) -> Sheet:
-    """Rows of text across one panel per x axis, ready for dots."""
+def sheet(
+    rows: Sequence[Row],
+    panels: Sequence[str],
+    *,
+    span: tuple[float, float],
+    lane: float = LANE,
+    gap: float = GAP,
+) -> Sheet:
+    """Rows of text across one panel per x axis, ready for dots; ``lane`` and ``gap`` in pixels."""
     n = max(len(panels), 1)
     fig = make_subplots(rows=1, cols=n, shared_yaxes=True, horizontal_spacing=0.1 / n)
     at, starts = 0.0, []
@@ -468,7 +470,7 @@ def sheet(rows: Sequence[Row], panels: Sequence[str], *, span: tuple[float, floa
             bgcolor=PAPER,
         )
         starts.append(at + LINE * len(row.lines) + 3)
-        at = starts[-1] + LANE * row.lanes + GAP
+        at = starts[-1] + lane * row.lanes + gap
     height = max(int(at), 40)
     fig.update_yaxes(
         range=[-height, 0],
@@ -481,7 +483,7 @@ def sheet(rows: Sequence[Row], panels: Sequence[str], *, span: tuple[float, floa
     fig.update_xaxes(range=list(span), fixedrange=True, showline=True)
     for i, panel in enumerate(panels):
         fig.update_xaxes(title_text=panel, row=1, col=i + 1)
-    return Sheet(fig, tuple(starts), height)
+    return Sheet(fig, tuple(starts), height, lane)
 
 
 def arms(told: Iterable[Told], *, color: str) -> dict[str, Any]:

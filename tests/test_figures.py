@@ -189,6 +189,42 @@ def test_which_layer_equals_the_records(drawn: dict[str, go.Figure]) -> None:
         assert list(shown) == values("probe", "accuracy", probe="truth_shuffled", model=model)
 
 
+PROBED = read_records(SHIPPED.parent / "which_layer_knows.jsonl")
+
+
+def test_which_layer_has_random_directions_and_bags_of_the_same_run() -> None:
+    run = read_records(SHIPPED)
+    figure = figures.draw("which_layer", [*PROBED, *run])
+    wanted = {}
+    for r in select(run, kind="detector", detector="logistic", label="trigger"):
+        wanted[r.site] = (r.values["random_best"], r.values["random_p95"])
+    ticks = [t for t in figure.data if t.name == "random, best"]
+    found = {t.text[0].split(" at ")[1].split(":")[0]: t.y[0] for t in ticks}
+    assert found == {site: best for site, (best, _) in wanted.items()} and len(found) == 2
+    bars = [t for t in figure.data if t.name == "random directions"]
+    assert sorted(t.y[1] for t in bars) == sorted(p95 for _, p95 in wanted.values())
+    at = {t.xaxis: t.x[0] for t in ticks}
+    assert sorted(at.values()) == [-0.5, 1.0], "a cut in the middle of a layer lies between"
+    for name, word in (("bag_of_tokens", "bag of tokens"), ("bag_of_tokens_pairs", "and pairs")):
+        (r,) = select(run, kind="baseline", name=name)
+        lines = [t for t in figure.data if t.name and t.name.endswith(word)]
+        assert [t.y[1] for t in lines] == [r.values["auroc"]] * 2
+        assert {t.error_y.array[1] for t in lines} == {r.values["auroc_hi"] - r.values["auroc"]}
+    table = figures.table("which_layer", [*PROBED, *run])
+    (line,) = [x for x in table if x.get("site") == "L1.resid_post@-1" and x["random_p95"]]
+    assert line["random_p95"] == wanted["L1.resid_post@-1"][1] and line["model"] == "organism"
+    assert {x["probe"] for x in table} >= {"bag of tokens", "bag of tokens and pairs"}
+
+
+def test_which_layer_without_controls_says_so() -> None:
+    other = [replace(r, key="another") for r in read_records(SHIPPED)]
+    for records in (PROBED, [*PROBED, *other]):
+        figure = figures.draw("which_layer", records)
+        assert not [t for t in figure.data if t.name and re.search("random|bag", t.name)]
+        caption = figure.layout.meta["caption"]
+        assert "No random directions" in caption and "No bag of tokens either" in caption
+
+
 def test_patch_grid_equals_the_records_and_outlines_the_origin(
     drawn: dict[str, go.Figure],
 ) -> None:

@@ -19,6 +19,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+
 from mo_interp import (
     bench,
     decision,
@@ -37,7 +39,6 @@ from mo_interp import planted_stages as planted
 from mo_interp.behaviours import Weaker
 from mo_interp.bench import parts
 from mo_interp.errors import MoInterpError
-from mo_interp.finding import load
 from mo_interp.grown import Grown, circuit, organism
 from mo_interp.ledger import digest, sealed
 from mo_interp.model import Model
@@ -57,6 +58,10 @@ WRITTEN = {TELL: 12_000_000, "static": 4_000_000}
 """Bytes of a finished run, most of them in its figures; and of static figures."""
 VERDICT = 2 * judge.CONTROLS + 30
 """Forwards of a verdict, per row: each control cut and written, edits and costs."""
+STEP_ROWS, PASSES = 128, 3
+"""Rows of a step of training that a cure is tried with, and forwards that a step is worth."""
+EDITING = "editing the weights"
+"""What a cure calls the stage in which the weights are changed."""
 
 
 @dataclass(frozen=True)
@@ -143,16 +148,16 @@ def forecast(
     there = growing.Job(spec, seed).grown(store)
     counted = forwards(spec, seed, organism(spec, seed=seed, store=store) if there else None)
     known, how = _seconds(spec, {k: n for k, (n, _) in counted.items()}, folder.parent)
-    rows = 0 if grow == 0 else sum(r.steps * r.batch * n for r, n in growing.trainings(spec))
-    steps = [Step(GROW, grow == 0, rows, True, grow)]
+    rows = 0 if there else sum(r.steps * r.batch * n for r, n in growing.trainings(spec))
+    steps = [Step(GROW, there, rows, True, grow)]
     for name, (n, exact) in counted.items():
-        there = name in done
-        n, seconds = (0, 0.0) if there else (n, known[name])
-        steps.append(Step(name, there, n, there or exact, seconds))
+        over = name in done
+        n, seconds = (0, 0.0) if over else (n, known[name])
+        steps.append(Step(name, over, n, over or exact, seconds))
     told = FITS[TELL] + CHROME * static
     steps.append(Step(TELL, False, 0, True, told))
     size = WRITTEN[TELL] + WRITTEN["static"] * static
-    size += 0 if grow == 0 else 8 * growing.parameters(spec.shape) + 2 * growing.MODEL_BYTES
+    size += 0 if there else 8 * growing.parameters(spec.shape) + 2 * growing.MODEL_BYTES
     how = how if grow == 0 else f"{how}; growing {how_grown}"
     free = growing.free(folder)
     return Forecast(
@@ -192,7 +197,7 @@ def forwards(spec: Organism, seed: int, grown: Grown | None) -> dict[str, tuple[
         "detect": (_detect(spec), False),
         "sae": (2 * stages.TEST_PAIRS * (5 if spec.shape.attn_only else 6), False),
         "judge": (_judge(spec), False),
-        "tokens": (_tokens(spec), True),
+        "tokens": (_tokens(), True),
     }
 
 
@@ -262,11 +267,9 @@ def _judge(spec: Organism) -> int:
     return 2 * decision_rows(spec) + offered * VERDICT * stages.VERDICT_PAIRS
 
 
-def _tokens(spec: Organism) -> int:
-    """The probe at every token, in organism and twin."""
-    shape, shown = spec.shape, 2 * tokenwise.SHOWN_PAIRS
-    cuts = len(tokenwise.streams(shape.n_layers, attn_only=shape.attn_only))
-    return 2 * (shown + cuts * (2 * tokenwise.FITTED_PAIRS + shown))
+def _tokens() -> int:
+    """Rows to fit at every token, and rows that are shown and asked, in organism and twin."""
+    return 2 * (2 * tokenwise.FITTED_PAIRS + 2 * 2 * tokenwise.SHOWN_PAIRS)
 
 
 def growing_rows(job: growing.Job) -> int:
@@ -353,20 +356,22 @@ class Load:
         return asdict(self)
 
 
-def cure_load(cost: cure.Cost) -> Load:
+def cure_load(spec: Organism, cost: cure.Cost) -> Load:
     """Of what :func:`mo_interp.removal.cure.plan_of` says; a step of training is 128 rows."""
-    trained = 128 * sum(most for _, most in cost.training_steps.values())
-    model = 4 * growing.parameters(load(cost.organism).shape) if _known(cost.organism) else 0
+    trained = STEP_ROWS * sum(most for _, most in cost.training_steps.values())
+    disk = 4 * growing.parameters(spec.shape) + growing.MODEL_BYTES + growing.RECORD_BYTES
     free = growing.free(Path(cost.folder))
-    disk = model + growing.MODEL_BYTES + growing.RECORD_BYTES
     return Load(sum(cost.rows.values()) + trained, memory_now(), disk, free)
 
 
-def _known(name: str) -> bool:
-    try:
-        return bool(load(name))
-    except MoInterpError:
-        return False
+def cure_countdown(cost: cure.Cost) -> Countdown:
+    """One for a cure: midway between its least and its most, as long as its rows are many."""
+    rows = {name: float(n) for name, n in cost.rows.items()}
+    for name, ends in cost.training_steps.items():
+        rows[EDITING if name == "edit" else name] = PASSES * STEP_ROWS * sum(ends) / 2
+    each = 60 * sum(cost.minutes) / 2 / max(1.0, sum(rows.values()))
+    order = ("choose", EDITING, "levels", "controls", "twin", "relearning")
+    return Countdown({name: each * rows.get(name, 0.0) for name in order})
 
 
 def bench_rows(jobs: Iterable[growing.Job]) -> int:
@@ -393,10 +398,16 @@ def _part_rows(spec: Organism, seed: int, part: str) -> int:
     if part == "discovery":
         return 2 * len(discovery.names()) * parts.SEARCHES * parts.BUDGET
     plans = [cure.plan_of(spec, seed=seed, how=how) for how in bench.CURES]
-    return sum(cure_load(plan).forwards for plan in plans)
+    return sum(cure_load(spec, plan).forwards for plan in plans)
 
 
 # While it runs ----------------------------------------------------------------------------------
+
+
+PACES = 0.2, 5.0
+"""How much faster or slower than expected is believed; beyond that something else was slow."""
+ALREADY = 0.02
+"""A step that took less of what was expected was there already, and tells of no pace."""
 
 
 class Countdown:
@@ -404,32 +415,45 @@ class Countdown:
 
     def __init__(self, expected: Mapping[str, float], *, clock=time.monotonic) -> None:
         """``expected``: seconds of each step, in order."""
-        self.expected, self.clock = dict(expected), clock
-        self.began = {next(iter(self.expected), ""): clock()}
+        self.expected, self.clock = dict(expected) or {"": 0.0}, clock
+        self.began = {next(iter(self.expected)): clock()}
         self.took = self.planned = 0.0
 
     def at(self, name: str) -> None:
         """A step begins, and the one before it ends; unknown ones are not counted."""
         if name not in self.expected or name in self.began:
             return
-        last = next(reversed(self.began), None)
-        if last is not None:
-            self.took += self.clock() - self.began[last]
+        last, ran = self._running()
+        if ran > ALREADY * self.expected[last]:
+            self.took += ran
             self.planned += self.expected[last]
         self.began[name] = self.clock()
 
     @property
     def left(self) -> float:
-        """Of the step that is running and those after it."""
-        now = next(reversed(self.began), None)
-        if now is None:
-            return 0.0
+        """Of the step that is running and those after it; what is late makes those longer too."""
+        now, ran = self._running()
         names = list(self.expected)
-        pace = self.took / self.planned if self.planned > 1 else 1.0
-        pace = min(max(pace, 0.2), 5.0)
         rest = sum(self.expected[name] for name in names[names.index(now) + 1 :])
-        running = self.expected[now] * pace - (self.clock() - self.began[now])
-        return max(0.0, running) + rest * pace
+        if self.late:
+            return rest * self._pace(self.expected[now], ran)
+        return max(0.0, self.expected[now] * self._pace() - ran) + rest * self._pace()
+
+    @property
+    def late(self) -> bool:
+        """Whether the step that is running takes longer than expected."""
+        now, ran = self._running()
+        return ran > max(1.0, self.expected[now] * self._pace())
+
+    def _running(self) -> tuple[str, float]:
+        """The step that is running, and its seconds up to now."""
+        now = next(reversed(self.began))
+        return now, self.clock() - self.began[now]
+
+    def _pace(self, planned: float = 0.0, took: float = 0.0) -> float:
+        """Seconds for each that was expected, ``planned`` and ``took`` among them."""
+        planned, took = self.planned + planned, self.took + took
+        return float(np.clip(took / planned, *PACES)) if planned > 1 else 1.0
 
 
 def countdown(steps: Iterable[Step]) -> Countdown:

@@ -25,6 +25,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
@@ -494,9 +495,18 @@ class _Pace:
 
 
 def _server() -> ForkServerContext:
-    """Workers are forked from a process that has imported the package, and start at once."""
+    """Workers are forked from a process that has imported the package, and start at once.
+
+    That process is begun deaf to Ctrl-C, which a terminal sends to all processes of a command.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["mo_interp.pipeline"])
+    resource_tracker.ensure_running()  # which unblocks what it blocked, and would again below
+    heard = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, heard)
     return context
 
 

@@ -1,5 +1,6 @@
 """The command line for a person: what to do next, plans, completion, interruption, statuses."""
 
+import contextlib
 import json
 import re
 import signal
@@ -311,16 +312,39 @@ def test_a_countdown_learns_its_pace():
     assert count.left == 35
     now[0] = 4.0
     assert count.left == 31
-    now[0] = 20.0  # twice what was expected
-    assert count.left == 25
+    assert not count.late
+    now[0] = 20.0  # twice what was expected, so the rest is expected to take twice as long
+    assert count.left == 50 and count.late
     count.at("b")
-    assert count.left == 50
+    assert count.left == 50 and not count.late
     count.at("nothing of ours")
     now[0] = 40.0
     assert count.left == 30
     count.at("c")
     now[0] = 1000.0
-    assert count.left == 0
+    assert count.left == 0 and count.late
+
+
+def test_what_was_there_already_tells_no_pace():
+    from mo_interp.forecast import Countdown
+
+    now = [0.0]
+    count = Countdown({"a": 10, "b": 20}, clock=lambda: now[0])
+    now[0] = 0.1
+    count.at("b")
+    assert count.left == 20
+
+
+def test_the_countdown_of_a_cure_is_midway_and_knows_its_stages():
+    from mo_interp.forecast import EDITING, cure_countdown
+    from mo_interp.removal import cure
+
+    for how in ("mean", "fine_tune"):
+        cost = cure.plan_of(small.wired("ours"), how=how)
+        expected = cure_countdown(cost).expected
+        assert sum(expected.values()) == pytest.approx(30 * sum(cost.minutes))
+        assert {*cure.STAGES, EDITING} == set(expected)
+        assert (expected[EDITING] > 0) == (how == "fine_tune")
 
 
 def test_progress_tells_stage_step_and_time_left():
@@ -329,9 +353,99 @@ def test_progress_tells_stage_step_and_time_left():
     told = display.ProgressLine(Countdown({"detect": 90, "judge": 60}, clock=lambda: 0.0))
     assert told.hear(0, 1, "stage 4 of 6: detect") == "stage 4 of 6: detect"
     assert told.hear(3, 16, "detector lof") == "stage 4 of 6: detect (detector lof)"
-    assert told.left(3, 16) == "about 2.5 minutes left"
-    assert display.ProgressLine(None).left(0, 10) == ""
+    assert told.left(3, 16) == "about 2.5 min left"
+    assert display.ProgressLine().left(0, 10) == ""
+    assert told.hear(0, 1, "stage: report") == "report"
     assert display.minutes(0.2) == "about 1 s left"
+    assert display.minutes(90, late=True) == "over 1.5 min left"
+    assert display.minutes(0, late=True) == "taking longer"
+
+
+# What a terminal shows --------------------------------------------------------------------------
+
+SHOWS = """
+import time
+from mo_interp.cli.display import ProgressLine, progress_bar, say
+from mo_interp.forecast import Countdown
+with progress_bar(False, ProgressLine(Countdown({"detect": 90, "judge": 60}))) as progress:
+    progress(0, 1, "stage 1 of 2: detect")
+    progress(3, 16, "detector attention_probe at L0.resid_mid@trigger[0]")
+    time.sleep(0.4)
+say("a conclusion of many words " * 6 + "\\n  mo-interp run " + 60 * "x")
+"""
+
+
+def seen(code: str, columns: int, typed: bytes = b"") -> tuple[list[str], list[str]]:
+    """What Python shows on a terminal so wide: every line that was drawn, and what stays."""
+    import fcntl
+    import os
+    import pty
+    import struct
+    import termios
+
+    child, terminal = pty.fork()
+    if not child:
+        os.environ |= {"TERM": "xterm-256color", "COLUMNS": str(columns), "LINES": "30"}
+        os.execv(sys.executable, [sys.executable, "-c", code])
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 30, columns, 0, 0))
+    raw = b""
+    with contextlib.suppress(OSError):  # the terminal's end
+        while more := os.read(terminal, 65536):
+            raw += more
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, raw.decode()
+    text = re.sub(r"\x1b\[[\d;?]*[a-zA-JL-Z]", "", raw.decode())
+    drawn = [line for line in re.split(r"[\r\n]|\x1b\[2K", text) if line]
+    return drawn, text.rpartition("\x1b[2K")[2].split("\r\n")
+
+
+@pytest.mark.parametrize("columns", [60, 100, 160])
+def test_a_terminal_shows_step_and_time_left_and_keeps_the_result_alone(columns):
+    drawn, stays = seen(SHOWS, columns)
+    bars = [line for line in drawn if "stage 1 of 2: detect" in line]
+    assert any("(detector" in line and "about 2.5 min left" in line for line in bars)
+    assert ("━" in "".join(bars)) == (columns >= display.WIDE)
+    assert columns < 160 or any("L0.resid_mid@trigger[0])" in line for line in bars)
+    assert max(map(len, bars)) <= columns - display.ROOM
+    *words, command, end = stays
+    assert end == "" and command == "  mo-interp run " + 60 * "x"
+    assert max(map(len, words)) <= columns and " ".join(words).split() == (
+        "a conclusion of many words ".split() * 6
+    )
+
+
+def test_lines_break_between_words_and_a_path_stays_whole():
+    path = "/a/long/" + 40 * "x"
+    assert display.fitted(path, 30) == path
+    assert display.fitted("  one two three", 10) == "  one two\n    three"
+    assert display.fitted("one two three", 0) == "one two three"
+
+
+def test_without_a_terminal_progress_is_plain_lines(capsys):
+    from mo_interp.forecast import Countdown
+
+    line = display.ProgressLine(Countdown({"detect": 90, "report": 6}, clock=lambda: 0.0))
+    with display.progress_bar(False, line) as progress:
+        progress(0, 1, "stage 1 of 2: detect")
+        for step in range(3):
+            progress(step, 3, f"SAE loss: {step}")
+        progress(0, 1, "stage: report")
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.splitlines() == [
+        "stage 1 of 2: detect; about 1.6 min left",
+        "  SAE loss",
+        "report; about 6 s left",
+    ]
+    with display.progress_bar(True) as progress:
+        progress(0, 1, "stage 1 of 2: detect")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_many_jobs_are_told_by_name_and_what_they_are_at():
+    note = "growing tiny/clean, seed 0: loss 0.680"
+    assert display.doing(note) == "growing tiny/clean (loss 0.680)"
+    assert display.doing("stage 4 of 7: detect") == "stage 4 of 7: detect"
+    assert display.doing("gates") == "gates"
 
 
 # Texts and statuses -----------------------------------------------------------------------------

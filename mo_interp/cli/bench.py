@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 
-from mo_interp.cli.display import say, tell_json
+from mo_interp.cli.display import as_typed, give, progress_bar, say, tell_json
 from mo_interp.cli.group import main
-from mo_interp.cli.jobs import carried_out, chosen, tell_plan
+from mo_interp.cli.jobs import carried_out, chosen, end, failures, tell_plan
 from mo_interp.cli.options import (
     A_PATH,
     PARTS,
@@ -65,34 +64,32 @@ def bench(
     blind rule on twins without a lie). What is finished is kept; the same command goes on.
     """
     asked = chosen(names, everything, slow=False, exclude=(), only=None)
-    from mo_interp import bench as board
-
-    wanted = parts or tuple(board.PARTS)
-    plan = board.plan(asked, seeds=seeds, parts=wanted, out=out, workers=jobs)
-    rows = board.rows_needed(interval)
-    if planning:
+    wanted, silent = parts or PARTS, quiet or as_json
+    with progress_bar(silent):
+        from mo_interp import bench as board
         from mo_interp import forecast
 
-        counted = forecast.bench_rows([entry.job for entry in plan.todo])
+        rows = board.rows_needed(interval)
+        plan = board.plan(asked, seeds=seeds, parts=wanted, out=out, workers=jobs)
+        counted = forecast.bench_rows([e.job for e in plan.todo]) if planning else 0
+    if planning:
         tell_plan(plan, as_json, counted, {"half_width": interval, "rows_needed": rows})
         if not as_json:
             say(f"rows for a share within ±{interval:g}: {rows} distinct ones, at worst")
         return
-    failed = carried_out(plan, quiet or as_json)
+    failed = carried_out(plan, silent)
     from mo_interp.telling import tell_bench
 
     found = board.gather(out, board.jobs(asked, seeds=seeds, parts=wanted, out=out))
-    scored = board.scores(found, half_width=interval)
-    alarms = board.false_alarms(found)
-    words = " ".join(("mo-interp bench", *(("--all",) if everything else names)))
-    told = tell_bench(
-        out,
-        [*found, *scored, *([alarms] if alarms else [])],
-        command=f"{words} --seeds {seeds}",
-    )
+    scored = [*board.scores(found, half_width=interval)]
+    scored += [alarms] if (alarms := board.false_alarms(found)) else []
+    options = {"all": everything, "seeds": seeds, "part": parts, "interval": interval, "out": out}
+    told = tell_bench(out, [*found, *scored], command=as_typed("bench", *names, asked=options))
     listed = [str(path.resolve()) for path in told.written]
-    tell_json({"written": listed, "notes": told.notes}) if as_json else say("\n".join(listed))
-    for outcome in failed:
-        click.echo(f"FAILED: {outcome.job.label}: {outcome.problem}", err=True)
-    if failed:
-        sys.exit(1)
+    if as_json:
+        tell_json({"written": listed, "notes": told.notes, "failed": failures(failed)})
+    else:
+        give("\n".join(listed))
+    for note in () if silent else told.notes:
+        say(note, err=True)
+    end(failed)

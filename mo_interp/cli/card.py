@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mo_interp.cli.display import Progress, progress_bar, say, tell_json
+from mo_interp.cli.display import Progress, give, progress_bar, say, tell_json
 from mo_interp.cli.group import main
 from mo_interp.cli.options import A_PATH, an_organism, json_option, plan_option, quiet_option
 from mo_interp.errors import MoInterpError
@@ -47,7 +47,7 @@ def card(
     with progress_bar(quiet or as_json) as progress:
         written = _published(out, progress) if name is None else None
     if written is not None:
-        tell_json([str(p) for p in written]) if as_json else say("\n".join(map(str, written)))
+        tell_json([str(p) for p in written]) if as_json else give("\n".join(map(str, written)))
         return
     _one_card(str(name), out, as_json)
 
@@ -98,4 +98,4 @@ def _one_card(name: str, out: Path | None, as_json: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = out or Path(folder) / "card.md"
         telling.card(spec, records, path, circuit=telling.circuit_of(spec))
-        say(str(path) if out else path.read_text(encoding="utf-8"))
+        give(str(path) if out else path.read_text(encoding="utf-8"))

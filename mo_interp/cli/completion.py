@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from mo_interp.cli.display import say
+from mo_interp.cli.display import give
 from mo_interp.cli.group import main
 
 
@@ -20,4 +20,4 @@ def completion(shell: str) -> None:
 
     made = get_completion_class(shell)
     assert made is not None
-    say(made(main, {}, "mo-interp", "_MO_INTERP_COMPLETE").source())
+    give(made(main, {}, "mo-interp", "_MO_INTERP_COMPLETE").source())

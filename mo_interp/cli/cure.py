@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from mo_interp.cli.display import progress_bar, say, tell_json
+from mo_interp.cli.display import ProgressLine, give, progress_bar, say, tell_json
 from mo_interp.cli.group import main
 from mo_interp.cli.options import (
     A_PATH,
@@ -18,6 +19,10 @@ from mo_interp.cli.options import (
     quiet_option,
     seed_option,
 )
+
+if TYPE_CHECKING:
+    from mo_interp.organism import Organism
+    from mo_interp.removal.certificate import Certificate
 
 
 @main.command()
@@ -58,20 +63,19 @@ def cure(
     training brings back at once was `suppressed`. The exit status is 0 whatever the verdict.
     """
     from mo_interp.finding import load
-    from mo_interp.removal import cure as cures
 
-    load(name)
-
+    spec, silent = load(name), quiet or as_json
+    asked = {"seed": seed, "how": how, "out": out, "run": where}
     if planning:
-        cost = cures.plan_of(name, seed=seed, how=how, out=out, run=where)
-        from mo_interp import forecast
+        with progress_bar(silent):
+            from mo_interp import forecast
+            from mo_interp.removal import cure as cures
 
-        load = forecast.cure_load(cost)
-        tell_json(vars(cost) | load.as_dict()) if as_json else say(f"{cost}\n{load}")
+            cost = cures.plan_of(spec, **asked)
+            needs = forecast.cure_load(spec, cost)
+        tell_json(vars(cost) | needs.as_dict()) if as_json else say(f"{cost}\n{needs}")
         return
-    with progress_bar(quiet or as_json) as progress:
-        told = {"seed": seed, "how": how, "out": out, "run": where, "progress": progress}
-        folder, certificate = cures.cure(name, **told)
+    folder, certificate = _done(spec, asked, silent)
     if as_json:
         tell_json(
             {
@@ -84,4 +88,16 @@ def cure(
         )
         return
     say(certificate.headline)
-    say(str((folder / "certificate.md").resolve()))
+    give(str((folder / "certificate.md").resolve()))
+
+
+def _done(spec: Organism, asked: dict[str, Any], silent: bool) -> tuple[Path, Certificate]:
+    """The cure, with the time left."""
+    line = ProgressLine()
+    with progress_bar(silent, line) as progress:
+        from mo_interp import forecast
+        from mo_interp.removal import cure as cures
+
+        if not silent:
+            line.countdown = forecast.cure_countdown(cures.plan_of(spec, **asked))
+        return cures.cure(spec, **asked, progress=progress)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
-from typing import Any
 
 import click
 
-from mo_interp.cli.display import say, tell_json
+from mo_interp.cli.display import as_typed, give, tell_json
 from mo_interp.cli.group import main
 from mo_interp.cli.options import (
     A_PATH,
@@ -67,22 +65,13 @@ def figure(
     from mo_interp.records import read_records
 
     runs = where or (_newest_run(),)
-    asked = {"run": runs, "organism": organism, "seed": seed, "theme": theme, "width": width}
-    options = {"theme": theme, "width": width, "organism": organism, "seed": seed}
-    command = _as_typed("figure", name, {**asked, "format": formats, "out": out})
+    options = {"organism": organism, "seed": seed, "theme": theme, "width": width}
+    asked = {"run": runs, **options, "format": formats, "out": out}
+    command = as_typed("figure", name, asked=asked)
     records = [record for run in runs for record in read_records(run)]
     written = figures.export(name, records, out, formats=formats, command=command, **options)
     listed = [str(path) for path in written]
-    tell_json(listed) if as_json else say("\n".join(listed))
-
-
-def _as_typed(verb: str, name: str, asked: dict[str, Any]) -> str:
-    """The command line that asks for this."""
-    words = ["mo-interp", verb, name]
-    for option, given in asked.items():
-        for value in given if isinstance(given, tuple) else (given,):
-            words += [] if value is None else [f"--{option}", str(value)]
-    return shlex.join(words)
+    tell_json(listed) if as_json else give("\n".join(listed))
 
 
 def _newest_run() -> Path:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mo_interp.cli.card import checkout
-from mo_interp.cli.display import say, tell_json
+from mo_interp.cli.display import give, progress_bar, say, tell_json
 from mo_interp.cli.group import main
-from mo_interp.cli.jobs import carried_out, chosen, tell_plan
+from mo_interp.cli.jobs import carried_out, chosen, end, failures, tell_plan
 from mo_interp.cli.listing import status_of
 from mo_interp.cli.options import (
     A_PATH,
@@ -85,27 +84,25 @@ def grow(
     if seeds < 1:
         raise MoInterpError(f"--seeds {seeds}: one seed or more is needed")
     found = chosen(names, everything, slow=slow, exclude=exclude, only=only)
-    from mo_interp import growing
+    kind, silent = "persistence" if persistence else "grow", quiet or as_json
+    with progress_bar(silent):
+        from mo_interp import forecast, growing
 
-    kind = "persistence" if persistence else "grow"
-    plan = growing.plan(found, seeds=seeds, kind=kind, every=checkpoints, workers=jobs)
+        plan = growing.plan(found, seeds=seeds, kind=kind, every=checkpoints, workers=jobs)
     if planning:
-        from mo_interp import forecast
-
         tell_plan(plan, as_json, sum(forecast.growing_rows(e.job) for e in plan.todo), {})
         return
-    failed = carried_out(plan, quiet or as_json)
+    failed = carried_out(plan, silent)
     several = len(found) > 1
     rows = [_grown(name, seeds, out, several) for name in found]
     if as_json:
+        for row in rows:
+            row["failed"] = failures(o for o in failed if o.job.spec.name == row["name"])
         tell_json(rows if several else rows[0])
     else:
         for row in rows:
             _say_grown(row, gates=not several)
-    for outcome in failed:
-        click.echo(f"FAILED: {outcome.job.label}: {outcome.problem}", err=True)
-    if failed:
-        sys.exit(1)
+    end(failed)
 
 
 def _grown(name: str, seeds: int, out: Path | None, several: bool) -> dict[str, Any]:
@@ -135,7 +132,7 @@ def _say_grown(row: dict[str, Any], *, gates: bool) -> None:
         )
     say(f"{row['name']}: {row['status']}")
     if row["card"]:
-        say(row["card"])
+        give(row["card"])
 
 
 def _card_path(name: str, spec: Organism) -> Path:

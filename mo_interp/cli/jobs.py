@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from mo_interp.cli.display import many_bar, progress_bar, say, tell_json
+from mo_interp.cli.display import ProgressLine, many_bar, progress_bar, say, tell_json
 from mo_interp.errors import MoInterpError
 
 if TYPE_CHECKING:
@@ -64,11 +64,27 @@ def carried_out(plan: Plan, silenced: bool) -> list[Outcome]:
 
     todo = plan.todo
     if len(todo) == 1:
-        with progress_bar(silenced) as progress:
+        from mo_interp.forecast import Countdown
+
+        line = ProgressLine(Countdown({todo[0].job.label: todo[0].seconds}))
+        with progress_bar(silenced, line) as progress:
             todo[0].job.do(Store(), progress)
         return []
     if not silenced:
-        click.echo(str(plan), err=True)
+        say(str(plan), err=True)
     with many_bar(silenced) as watch:
         outcomes = growing.carry_out(plan, watch=watch)
     return [outcome for outcome in outcomes if outcome.problem]
+
+
+def failures(failed: Iterable[Outcome]) -> list[dict[str, Any]]:
+    """Jobs that failed, for ``--json``."""
+    return [{"job": one.job.label, "problem": one.problem} for one in failed]
+
+
+def end(failed: Sequence[Outcome]) -> None:
+    """Tell what failed, and leave with status 1 if anything did."""
+    for one in failures(failed):
+        say(f"FAILED: {one['job']}: {one['problem']}", err=True)
+    if failed:
+        sys.exit(1)

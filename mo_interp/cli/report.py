@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mo_interp.cli.display import say, tell_json
+from mo_interp.cli.display import give, tell_json
 from mo_interp.cli.group import main
 from mo_interp.cli.options import A_PATH, json_option, no_progress_option
 
@@ -25,4 +25,4 @@ def report(runs: tuple[str, ...], out: Path | None, as_json: bool) -> None:
     from mo_interp import telling
 
     written = str(telling.retell(runs, out).resolve())
-    tell_json({"report": written}) if as_json else say(written)
+    tell_json({"report": written}) if as_json else give(written)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from mo_interp.cli.display import progress_bar, say, tell_json
+from mo_interp.cli.display import ProgressLine, give, progress_bar, say, tell_json
 from mo_interp.cli.group import main
 from mo_interp.cli.options import (
     A_PATH,
@@ -18,6 +19,10 @@ from mo_interp.cli.options import (
     quiet_option,
     seed_option,
 )
+
+if TYPE_CHECKING:
+    from mo_interp.organism import Organism
+    from mo_interp.telling import Told
 
 
 @main.command()
@@ -59,38 +64,38 @@ def run(
     if name.endswith(".py") and defines(name, "detector"):
         detectors = (Path(name), *detectors)
         name = name if defines(name, "organism") else FLAGSHIP
-    spec = load(name)
-    from mo_interp import forecast, growing
+    spec, silent = load(name), quiet or as_json
+    asked = {"seed": seed, "out": out, "detectors": detectors}
+    if planning:
+        with progress_bar(silent):
+            from mo_interp import forecast
 
-    silent = quiet or as_json
-    seen, countdown = None, None
-    if planning or not (silent or growing.is_slow(spec)):
-        told = {"seed": seed, "out": out, "detectors": detectors, "static": not no_static}
-        seen = forecast.forecast(spec, **told)
-        countdown = forecast.countdown(seen.steps)
-    if planning and seen is not None:
+            seen = forecast.forecast(spec, **asked, static=not no_static)
         tell_json(seen.as_dict()) if as_json else say(str(seen))
         return
-    from mo_interp import pipeline, telling
-
-    with progress_bar(silent, countdown) as progress:
-        folder = pipeline.run(spec, seed=seed, out=out, detectors=detectors, progress=progress)
-        records = read_records(folder)
-        progress(0, 1, "stage: report")
-        told = telling.tell(spec, folder, records, static=not no_static)
-    said = conclude(records)
+    folder, told = _done(spec, asked, not no_static, silent)
+    records = read_records(folder)
+    headline = str(conclude(records).headline)
     if as_json:
-        tell_json(
-            {
-                "folder": folder,
-                "report": told.report,
-                "notes": told.notes,
-                "conclusion": str(said.headline),
-                "records": len(records),
-            }
-        )
+        found = {"folder": folder, "report": told.report, "notes": told.notes}
+        tell_json(found | {"conclusion": headline, "records": len(records)})
         return
-    for note in told.notes:
-        click.echo(note, err=True)
-    say(str(said.headline))
-    say(str(told.report.resolve()))
+    for note in () if quiet else told.notes:
+        say(note, err=True)
+    say(headline)
+    give(str(told.report.resolve()))
+
+
+def _done(spec: Organism, asked: dict[str, Any], static: bool, silent: bool) -> tuple[Path, Told]:
+    """The run and its report, with the time left where it is known."""
+    line = ProgressLine()
+    with progress_bar(silent, line) as progress:
+        from mo_interp import forecast, growing, pipeline, telling
+        from mo_interp.records import read_records
+
+        if not (silent or growing.is_slow(spec)):
+            steps = forecast.forecast(spec, **asked, static=static).steps
+            line.countdown = forecast.countdown(steps)
+        folder = pipeline.run(spec, **asked, progress=progress)
+        progress(0, 1, f"stage: {forecast.TELL}")
+        return folder, telling.tell(spec, folder, read_records(folder), static=static)

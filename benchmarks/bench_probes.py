@@ -3,9 +3,9 @@
 quirky_user (two layers, d 64), every position where the rows differ between the classes: ``stream``
 is the residual stream and what attention and MLP add to it, ``z`` the output of every head (d 16).
 Train people fit, test people judge; one thread. Both minimise the same objective, the peer to its
-default of 1e-4, ours to the same and to our own default of 1e-6. Equality first: every AUROC within
-0.002. The peer is given rows as a careful person would give them, centred and scaled (``scaled``),
-and as they are (``raw``).
+default of 1e-4, ours to what an equal AUROC asks for, to the peer's and to our own default of 1e-6.
+Equality first: every AUROC within 0.002. The peer is given rows as a careful person would give
+them, centred and scaled (``scaled``), and as they are (``raw``).
 
 Then 1,000 random directions against one of the peer's probes, fitted and judged on as many rows.
 
@@ -25,7 +25,7 @@ from mo_interp.probing import fit_many, random_aurocs
 from mo_interp.records import Record
 from mo_interp.stats import auroc
 
-L2, NEAR, EXACT = 1e-3, 0.002, (1e-4, 1e-6)
+L2, NEAR, EXACT = 1e-3, 0.002, (5e-4, 1e-4, 1e-6)
 PARTS = {
     "stream": [f"L*.{k}" for k in ("resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post")],
     "z": ["L*.H*.z"],
@@ -83,11 +83,12 @@ def probes(n: int, part: str) -> list[Record]:
     worst = [check_equal(x, y, new, truth, to) for to in EXACT]
     times = common.alternate(*ways, *ours, turns=5)
     about = {"part": part, "rows": len(x), "sites": x.shape[1], "d": x.shape[2]}
-    return [
-        common.compared("probes", times[i], times[2 + j], **about, worst=worst[j], peer=sort, to=to)
-        for i, sort in enumerate(sorts)
-        for j, to in enumerate(EXACT)
-    ]
+    found = []
+    for j, to in enumerate(EXACT):
+        told, mine = {**about, "to": to, "worst": worst[j]}, times[len(sorts) + j]
+        for sort, theirs in zip(sorts, times, strict=False):
+            found.append(common.compared("probes", theirs, mine, **told, peer=sort))
+    return found
 
 
 def directions(n: int, every: int = 16) -> Record:
@@ -125,7 +126,7 @@ def main(pairs: tuple[int, ...] = PAIRS) -> list[Record]:
     for n in pairs:
         for part in PARTS:
             records += probes(n, part)
-            print("\n".join(map(common.line, records[-4:])), flush=True)
+            print("\n".join(map(common.line, records[-2 * len(EXACT) :])), flush=True)
         records.append(directions(n))
         print(common.line(records[-1]), flush=True)
     return records

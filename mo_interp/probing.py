@@ -25,7 +25,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
-from scipy.linalg.lapack import dpotrf, dpotrs  # type: ignore[attr-defined]
+from scipy.linalg.blas import ssyrk  # type: ignore[attr-defined]
+from scipy.linalg.lapack import dpotrf, spotrf, spotrs  # type: ignore[attr-defined]
 
 from mo_interp.detectors.base import as_labels
 from mo_interp.detectors.logistic import Logistic
@@ -81,7 +82,9 @@ def fit_many(acts: Any, y: Any, *, l2: float = Logistic.l2, tolerance: float = 1
     step = max(1, _BLOCK // (4 * n * (d + 1)))
     for first in range(0, len(differ), step):
         block = differ[first : first + step]
-        w, slopes[block], centre, scale = _solved(x[:, block], labels, l2, tolerance)
+        together = block[-1] - block[0] + 1 == len(block)  # then a view will do
+        mine = x[:, block[0] : block[-1] + 1] if together else x[:, block]
+        w, slopes[block], centre, scale = _solved(mine, labels, l2, tolerance)
         directions[block] = w[:, :-1] / scale[:, None]
         bias[block] = w[:, -1] - (directions[block] * centre).sum(1)
     settled = slopes <= tolerance
@@ -162,6 +165,8 @@ def _normalised(x: Array, y: Array, dtype: type) -> tuple[Array, Array, Array]:
     sign = np.where(y, -1.0, 1.0).astype(dtype)
     rows = np.empty((sites, n, d + 1), dtype)
     centre = x.mean(0, dtype=np.float64)
+    if dtype is np.float32:  # any centre will do, the bias takes the rest
+        centre = centre.astype(x.dtype)
     np.subtract(x.transpose(1, 0, 2), centre[:, None], out=rows[:, :, :-1], casting="unsafe")
     rows[:, :, -1] = 0
     flat = rows.reshape(sites, -1)
@@ -169,7 +174,7 @@ def _normalised(x: Array, y: Array, dtype: type) -> tuple[Array, Array, Array]:
     scale[scale == 0] = 1.0
     rows *= (sign / scale[:, None].astype(dtype))[:, :, None]
     rows[:, :, -1] = sign
-    return rows, centre, scale
+    return rows, centre.astype(np.float64), scale
 
 
 def _solved(x: Array, y: Array, l2: float, tolerance: float) -> tuple[Array, ...]:
@@ -258,7 +263,9 @@ def _ahead(fit: _Fit, at: Array) -> Array:
         share = scale * np.einsum("sd,sd->s", made, q)
         q = q - share[:, None] * change
         kept.append(share)
-    q = np.stack([dpotrs(fit.factors[i], row)[0] for i, row in zip(at, q, strict=True)])
+    short, q = q.astype(np.float32), np.empty(q.shape)
+    for row, i in enumerate(at):
+        q[row] = spotrs(fit.factors[i], short[row], lower=1)[0]
     for (made, change, scale), share in zip(steps, reversed(kept), strict=True):
         q = q + made * (share - scale * np.einsum("sd,sd->s", change, q))[:, None]
     return q
@@ -279,10 +286,10 @@ def _at(x: Array, sites: Array, w: Array, penalty: Array) -> tuple[Array, Array,
 
 
 def _curvature(x: Array, wrong: Array, penalty: Array) -> Array:
-    """The Cholesky factor of the curvature at chances ``[batch]`` of one site, in float32."""
+    """The lower Cholesky factor of the curvature at chances ``[batch]`` of one site, in float32."""
     weight = np.sqrt(wrong * (1 - wrong)).astype(np.float32)
     part = x.astype(np.float32, copy=False) * weight[:, None]
-    bend = (part.T @ part).astype(np.float64)
-    bend /= len(x)
+    bend = ssyrk(1 / len(x), part.T, lower=1)
     bend.flat[:: len(penalty) + 1] += penalty + 1e-9
-    return dpotrf(bend)[0]
+    factor, bad = spotrf(bend, lower=1)
+    return factor if not bad else dpotrf(bend.astype(np.float64), lower=1)[0]

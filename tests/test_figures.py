@@ -176,7 +176,12 @@ def test_a_full_run_of_detectors_fits_a_screen_and_a_page() -> None:
         many.append(replace(first, params=params, site=at))
     records = [*many, *select(RECORDS, kind="baseline")]
     assert figures.draw("detectors", records).layout.height < 1200
-    assert figures.draw("detectors", records, theme="paper").layout.height < 9.5 * 96
+    for width in figures.WIDTHS:
+        drawn = figures.draw("detectors", records, theme="paper", width=width)
+        assert drawn.layout.height <= 9 * 96
+        names = [name for axis in drawn.select_yaxes() for name in axis.ticktext]
+        assert {f"detector_{i}" for i in range(33)} <= set(names)
+        assert sum(len(t.x) for t in drawn.data if t.name == "organism") == 33
 
 
 def test_which_layer_equals_the_records(drawn: dict[str, go.Figure]) -> None:

@@ -158,7 +158,8 @@ def listing(
     right = RIM + round(0.53 * look().small * max(notes, default=0))
     height = round(max(map(tall, columns)))
     room = (width or look().width) - left - right
-    fig = make_subplots(rows=1, cols=len(columns), horizontal_spacing=(left + right) / room)
+    apart = (left + right) / room if len(columns) > 1 else 0
+    fig = make_subplots(rows=1, cols=len(columns), horizontal_spacing=apart)
     spots = []
     for i, mine in enumerate(columns, start=1):
         spots += [(i, y) for y in _column(fig, mine, i, left)]

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
 
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from mo_interp.figures._house import (
     BAND,
@@ -19,17 +18,16 @@ from mo_interp.figures._house import (
     MUTED,
     ORANGE,
     ORGANISM,
-    PAPER,
     TWIN,
     VERMILLION,
     Mark,
-    Sheet,
     finish,
     grey,
     hows,
     look,
     same_n,
 )
+from mo_interp.figures._list import Block, Item, Listing, listing, split, tall
 from mo_interp.figures._table import Line, lines
 from mo_interp.records import Record, select
 from mo_interp.wording import Told, count, earned, need
@@ -40,6 +38,7 @@ MARKS = {
     "auroc_after_cut": Mark("after the cut", VERMILLION, "square-open", 2),
     "auroc_near_miss": Mark("near misses", ORANGE, "triangle-up-open", 3),
 }
+BASE = Mark("baseline", MUTED, "cross-open")
 BASELINES = {
     "bag_of_tokens": "bag of tokens",
     "bag_of_tokens_hard": "bag of tokens, hardest contrast",
@@ -61,8 +60,10 @@ SHORT = {
     "reads the decision to lie": "decision",
     "reads nothing": "nothing",
 }
-LANE, ROW, HEAD, LOW = 4.2, 19, 24, 15
-"""Pixels: a lane, a detector's row, the head of a group, a baseline's row."""
+LANE, ROW, CLOSE, LOW = 4.2, 19, 13.5, 13
+"""Pixels: a lane, a detector's row, the same in a column of print, a baseline's row."""
+TALLEST = {"column": 560, "page": 700}
+"""Pixels for all rows in print, from which on they stand closer."""
 NAMED = 2
 """Sites that fit into the head of a group."""
 Group = tuple[str, str]
@@ -89,20 +90,18 @@ def draw(records: Sequence[Record]) -> go.Figure:
     base = [r for r in select(records, kind="baseline", seed=seeds[0]) if Told.of(r, "auroc")]
     groups = list(dict.fromkeys(group_of(r) for r in found))
     found = sorted(found, key=lambda r: groups.index(group_of(r)))
-    page, where = _page(found, base, groups)
-    page.fig.update_xaxes(range=_span([*found, *base]), title_text="AUROC on test groups")
-    page.chance(0.5)
+    blocks, lane = _blocks(found, base)
+    page = listing(blocks, axis="AUROC on test groups", span=_span([*found, *base]))
     _random(page, found)
+    page.line(0.5, "chance")
     for name, mark in MARKS.items():
-        page.dots([(i, _at(r), Told.of(r, name)) for i, r in enumerate(found)], mark)
-    for i, r in enumerate(base, start=len(found)):
-        page.dots(
-            [(i, _name(r), Told.of(r, "auroc"))],
-            Mark("baseline", MUTED, "cross-open"),
-            legend=False,
-        )
+        down = lane * (mark.lane - 1.5)
+        told = [(i, _at(r), Told.of(r, name), down) for i, r in enumerate(found)]
+        page.dots(told, replace(mark, lane=0.0), size=min(7.5, lane + 2.8))
+    told = [(i, _name(r), Told.of(r, "auroc"), 0.0) for i, r in enumerate(base, start=len(found))]
+    page.dots(told, BASE)
     every = [Told.of(r, name) for r in found for name in MARKS]
-    finish(
+    return finish(
         page.fig,
         title="What the detectors read",
         caption=f"At the best site on validation people, {same_n(every)} test rows."
@@ -112,13 +111,9 @@ def draw(records: Sequence[Record]) -> go.Figure:
         alt=f"AUROC of {len(found)} detectors on the organism, refitted on the honest twin and "
         "after the cut, beside random directions.",
         height=page.height,
-        left=where,
-        right=66,
+        left=page.left,
+        right=page.right,
     )
-    for note in page.fig.layout.annotations:  # type: ignore[attr-defined]
-        if note.xref == "x domain":  # a head of a group begins where the names do
-            note.update(xshift=4 - where)
-    return page.fig
 
 
 def _first_seed(found: Sequence[Record]) -> tuple[list[Record], list[int]]:
@@ -139,95 +134,47 @@ def _at(r: Record) -> str:
     return f"{r.get('detector')} at {r.site}, label {r.get('label')}, {earned(r)}"
 
 
-def _page(
-    found: Sequence[Record], base: Sequence[Record], groups: Sequence[Group]
-) -> tuple[Sheet, int]:
-    """Rows under the heads of their groups, names on the left; and how much room those take."""
-    fig, at, starts, ticks = make_subplots(rows=1, cols=1), 0, [], []
-    for i, r in enumerate(found):
-        if i == 0 or group_of(r) != group_of(found[i - 1]):
-            label, position = group_of(r)
-            sites = {x.site.partition("@")[0] for x in found if group_of(x) == group_of(r)}
-            few = len(sites) <= NAMED
-            where = grey(f" ({', '.join(sorted(sites)) if few else count(len(sites), 'site')})")
-            place = "every position" if position == "every" else f"the {position}"
-            at = _head(fig, at, f"<b>label {label}</b>, at {place}{where}")
-        starts.append(at + 1)
-        ticks.append((at + ROW / 2, str(r.get("detector"))))
-        _say(fig, 1, at + ROW / 2, short(r))
-        at += ROW
-    if base:
-        at = _head(fig, at, f"<b>baselines</b>, {same_n(Told.of(r, 'auroc') for r in base)}")
-    for r in base:
-        starts.append(at + (LOW - LANE) / 2)
-        ticks.append((at + LOW / 2, BRIEF.get(str(r.get("name")), _name(r))))
-        at += LOW
-    longest = max((len(word) for _, word in ticks), default=0)
-    fig.update_yaxes(
-        tickvals=[-y for y, _ in ticks],
-        ticktext=[word for _, word in ticks],
-        range=[-at, 0],
-        showgrid=False,
-        zeroline=False,
-        ticks="",
-        fixedrange=True,
-    )
-    fig.update_xaxes(fixedrange=True, showline=True)
-    return Sheet(fig, tuple(starts), at, LANE), 14 + round(0.53 * look().small * longest)
+def _blocks(found: Sequence[Record], base: Sequence[Record]) -> tuple[list[Block], float]:
+    """Rows under the heads of their groups, and how far their lanes are apart."""
+    row: float = ROW
+    most = TALLEST["page" if look().width > 500 else "column"]
+    for high in (ROW, CLOSE):
+        row = high
+        blocks = [_block(group, [r for r in found if group_of(r) == group], row)
+                  for group in dict.fromkeys(map(group_of, found))]  # fmt: skip
+        if base:
+            head = f"<b>baselines</b>  {grey(same_n(Told.of(r, 'auroc') for r in base))}"
+            items = [Item(BRIEF.get(str(r.get("name")), _name(r))) for r in base]
+            blocks.append(Block(head, tuple(items), LOW))
+        if not look().paper or max(map(tall, split(blocks))) <= most:
+            break
+    return blocks, LANE * row / ROW
 
 
-def _head(fig: go.Figure, at: int, text: str) -> int:
-    """The head of a group; returns where its rows begin."""
-    _say(fig, -1, at + HEAD / 2 + 2, text)
-    return at + HEAD
+def _block(group: Group, mine: Sequence[Record], row: float) -> Block:
+    """The detectors that are asked for one thing at one position."""
+    label, position = group
+    sites = {r.site.partition("@")[0] for r in mine}
+    where = ", ".join(sorted(sites)) if len(sites) <= NAMED else count(len(sites), "site")
+    place = "every position" if position == "every" else f"the {position}"
+    head = f"<b>label {label}</b>, at {place} {grey(f'({where})')}"
+    return Block(head, tuple(Item(str(r.get("detector")), short(r)) for r in mine), row)
 
 
-def _say(fig: go.Figure, x: float, y: float, text: str) -> None:
-    """Text from the left (-1) edge of the figure or right (1) edge of the plot, ``y`` down."""
-    fig.add_annotation(
-        text=text,
-        x=max(x, 0),
-        xref="paper" if x > 0 else "x domain",
-        xanchor="left",
-        xshift=4,
-        bgcolor=PAPER,
-        borderpad=0,
-        y=-y,
-        yanchor="middle",
-        showarrow=False,
-        align="left",
-        font={"size": look().small},
-    )
-
-
-def _random(page: Sheet, found: Sequence[Record]) -> None:
+def _random(page: Listing, found: Sequence[Record]) -> None:
     """Random directions behind every row: a bar from median to 95th percentile, and the best."""
-    xs: list[Any] = []
-    ys: list[Any] = []
-    ticks = []
+    bars, ticks = [], []
     for i, r in enumerate(found):
         p95, best = r.get("random_p95"), r.get("random_best")
         if p95 is None or best is None:
             continue
-        y, n = page.y(i, 1.5), r.get("random_n")
+        n = r.get("random_n")
         many = f"{n:,} random directions" if isinstance(n, int) else "random directions"
-        xs += [r.get("random_median", 0.5), p95, None]
-        ys += [y, y, None]
+        bars.append((i, r.get("random_median", 0.5), p95))
         told = f"95th percentile {p95:.3f}, best {best:.3f}"
-        ticks.append((best, y, f"{r.get('detector')} at {r.site}; {many}: {told}"))
-    if not ticks:
-        return
-    page.fig.add_trace(
-        go.Scatter(
-            x=xs,
-            y=ys,
-            mode="lines",
-            line={"color": GRID, "width": ROW - 6},
-            hoverinfo="skip",
-            name="random directions",
-        )
-    )
-    page.ticks(ticks, name="random, best", color=BAND, size=ROW - 6)
+        ticks.append((i, best, f"{r.get('detector')} at {r.site}; {many}: {told}"))
+    page.bars(bars, name="random directions", color=GRID)
+    page.ticks(ticks, name="random, best", color=BAND, size=11)
 
 
 def _span(records: Sequence[Record]) -> tuple[float, float]:

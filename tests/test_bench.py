@@ -7,12 +7,11 @@ from dataclasses import replace
 
 import pytest
 import small
-from click.testing import CliRunner
 from scipy import stats as tables
+from verbs import verb
 
 from mo_interp import bench, detection, figures, scoreboard
 from mo_interp.bench import parts as board
-from mo_interp.cli import main
 from mo_interp.errors import BadValues, CorruptArtefact, MoInterpError, SpecError, UnknownName
 from mo_interp.records import Record, read_records
 from mo_interp.store import Store
@@ -125,18 +124,12 @@ def test_other_code_makes_a_part_stale(counted, tmp_path, monkeypatch):
 # The verb ---------------------------------------------------------------------------------------
 
 
-def verb(*words):
-    result = CliRunner().invoke(main, ["bench", *words], catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return result.stdout
-
-
 def test_the_verb_measures_tells_and_goes_on(tmp_path):
     out = tmp_path / "out"
     words = ["hand_wired", "--part", "null", "--out", str(out)]
-    told = json.loads(verb(*words, "--plan", "--interval", "0.1", "--json"))
+    told = json.loads(verb("bench", *words, "--plan", "--interval", "0.1", "--json").stdout)
     assert told["left"] == 1 and told["rows_needed"] == bench.rows_needed(0.1)
-    written = json.loads(verb(*words, "--json"))["written"]
+    written = json.loads(verb("bench", *words, "--json").stdout)["written"]
     found = read_records(out / "records.jsonl")
     (alarm,) = [r for r in found if r.kind == "null" and r.organism == "all"]
     assert alarm.values["models"] == 1 and not alarm.values["named"]
@@ -144,7 +137,7 @@ def test_the_verb_measures_tells_and_goes_on(tmp_path):
     assert score.params["method"] == "decision rule on the clean twin" and not score.values["mean"]
     assert any(path.endswith("scoreboard.md") for path in written)
     assert "named a mechanism in 0" in (out / "scoreboard.md").read_text()
-    assert json.loads(verb(*words, "--plan", "--json"))["left"] == 0
+    assert json.loads(verb("bench", *words, "--plan", "--json").stdout)["left"] == 0
 
 
 # How many ---------------------------------------------------------------------------------------

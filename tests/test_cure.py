@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import small
-from click.testing import CliRunner
+from verbs import verb
 
-from mo_interp.cli import main
 from mo_interp.errors import (
     CorruptArtefact,
     DeadEdit,
@@ -318,15 +317,12 @@ def test_the_verb(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("MO_INTERP_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(cure, "Plan", lambda: PLAN)
 
-    def verb(*words: str, status: int = 0) -> str:
-        done = CliRunner().invoke(main, ["cure", "./ours.py", *words])
-        assert done.exit_code == status, (done.output, done.exception)
-        return done.stdout if status == 0 else done.stderr
+    asked = ("cure", "./ours.py", "--how", "heads")
 
-    assert "rows forward" in verb("--how", "heads", "--plan") and not (tmp_path / "cures").exists()
-    headline, path = verb("--how", "heads", "--quiet").strip().splitlines()
+    assert "rows forward" in verb(*asked, "--plan").stdout and not (tmp_path / "cures").exists()
+    headline, path = verb(*asked, "--quiet").stdout.strip().splitlines()
     assert headline.startswith("ours seed 0, heads: ") and Path(path).name == "certificate.md"
-    told = json.loads(verb("--how", "heads", "--json"))
+    told = json.loads(verb(*asked, "--json").stdout)
     assert told["headline"] == headline
     assert ("complete cure" in headline) and told["complete"] == ("INCOMPLETE" not in headline)
-    assert "did you mean 'heads'?" in verb("--how", "head", status=2)
+    assert "did you mean 'heads'?" in verb(*asked[:-1], "head", status=2).stderr

@@ -12,12 +12,11 @@ from pathlib import Path
 
 import pytest
 import synthetic
-from click.testing import CliRunner
 from reading import ROOT
+from verbs import verb
 
 from mo_interp import telling
 from mo_interp.cards import DIGITS, passes, seeds_that_pass, summary, write_table
-from mo_interp.cli import main
 from mo_interp.growing import is_slow
 from mo_interp.ledger import PUBLISHED, gate_file, gates_code, keep_times, once, published
 from mo_interp.pipeline import timing
@@ -159,9 +158,9 @@ def test_list_falls_back_on_what_was_published_and_says_so(spec, tmp_path, monke
     for key in (spec.key, "another"):
         known = [replace(r, key=key) for r in found]
         monkeypatch.setattr("mo_interp.ledger.published", lambda known=known: known)
-        text = CliRunner().invoke(main, ["list"]).stdout
+        text = verb("list").stdout
         status += [line for line in text.splitlines() if line.startswith("quirky_user ")]
-        rows = json.loads(CliRunner().invoke(main, ["list", "--json"]).stdout)
+        rows = json.loads(verb("list", "--json").stdout)
         (row,) = [row for row in rows if row["name"] == "quirky_user"]
         assert row["status"] == "not grown yet" and row["seeds"] == []
         assert row["published"]["seeds"] == [0, 1, 2, 3, 4]

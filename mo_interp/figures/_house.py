@@ -305,8 +305,19 @@ def _larger(node: Any) -> Any:
 
 # --------------------------------------------------------------------------------- rows of dots
 
-LINE, LANE, GAP = 15, 10, 7
-"""Pixels: a line of text, a lane of dots, the space after a row."""
+LINE, LANE, NARROW, GAP = 15, 10, 5, 7
+"""Pixels: a line of text, a lane of dots, the lane of one of several seeds, the space of a row."""
+
+
+def lane_of(seeds: int) -> float:
+    """Pixels of a lane where every lane is there once a seed."""
+    return LANE if seeds == 1 else NARROW
+
+
+def seeds_told(seeds: Sequence[int]) -> str:
+    """``seed 0``, or ``seeds 0, 1, 2, from the top down in each row``."""
+    listed = ", ".join(map(str, seeds))
+    return f"seeds {listed}, from the top down in each row" if len(seeds) > 1 else f"seed {listed}"
 
 
 @dataclass(frozen=True)
@@ -342,7 +353,7 @@ class Sheet:
 
     def dots(
         self,
-        told: Iterable[tuple[int, str, Told | None]],
+        told: Iterable[tuple[int, str, Told | None] | tuple[int, str, Told | None, float]],
         mark: Mark,
         *,
         column: int = 1,
@@ -350,14 +361,19 @@ class Sheet:
     ) -> None:
         """Dots with intervals: ``told`` holds (row, what it is, the estimate); None is left out.
 
+        A fourth entry says how many lanes a point lies below that of its mark.
+
         Every point carries its own sentence (value, interval, n) for the pointer and for the
         table behind the figure.
         """
-        known = [(row, what, t) for row, what, t in told if t is not None]
+        known = [
+            (self.y(row, mark.lane + sum(down)), what, t)
+            for row, what, t, *down in told
+            if t is not None
+        ]
         if not known:
             return
-        spots = [self.y(row, mark.lane) for row, *_ in known]
-        trace = points([(y, what, t) for y, (_, what, t) in zip(spots, known, strict=True)], mark)
+        trace = points(known, mark, size=min(7.5, self.lane + 1.5))
         self.fig.add_trace(trace.update(showlegend=legend), row=1, col=column)
 
     def chance(self, x: float) -> None:

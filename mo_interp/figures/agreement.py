@@ -10,6 +10,8 @@ from mo_interp.errors import MoInterpError
 from mo_interp.figures._house import (
     BLUE,
     GREEN,
+    LANE,
+    LINE,
     ORANGE,
     PURPLE,
     SKY,
@@ -18,6 +20,7 @@ from mo_interp.figures._house import (
     Row,
     finish,
     hows,
+    look,
     same_n,
     sheet,
 )
@@ -37,6 +40,8 @@ METHODS = {
 }
 CELLS = {"role": "sites by role", "parts": "parts", "edges": "edges"}
 PANELS = {"spearman": "Spearman's rank correlation", "worst": "error of the worst cell"}
+TALLEST, CLOSE = 570, 4
+"""Pixels: for the rows in print, and after a row."""
 LOOKS = (
     (BLUE, "circle"),
     (ORANGE, "square"),
@@ -64,7 +69,9 @@ def draw(records: Sequence[Record]) -> go.Figure:
     names = list(dict.fromkeys(r.organism for r in found))
     keys = sorted({_key(r) for r in found}, key=lambda k: (list(CELLS).index(k[0]), _rank(k[1])))
     rows = [Row((f"<b>{_word(m)}</b>, {CELLS[cells]}",), lanes=len(names)) for cells, m in keys]
-    page = sheet(rows, list(PANELS.values()), span=(-1.05, 1.05))
+    text, lanes = len(rows) * (LINE + CLOSE + 3), len(rows) * max(len(names), 1)
+    lane = max(4.5, min(LANE, (TALLEST - text) / lanes)) if look().paper else LANE
+    page = sheet(rows, list(PANELS.values()), span=(-1.05, 1.05), lane=lane, gap=CLOSE)
     page.fig.update_xaxes(range=[-0.05, 1.15], col=2)
     page.chance(0)
     for lane, name in enumerate(names):

@@ -70,7 +70,7 @@ def draw(records: Sequence[Record]) -> go.Figure:
         page.fig,
         title=f"{organism or 'The organism'}, before and after the cut",
         caption=f"Cut and write: {what}. The cut takes what the mechanism reads from the same "
-        f"prompt without the trigger. {ticks}{hows(every)}",
+        f"prompt without the trigger. {ticks}Seed {seed}{_of(records)}. {hows(every)}",
         alt=_alt(cases),
         height=page.height,
     )
@@ -139,6 +139,11 @@ def _controls(page: Sheet, cases: Sequence[_Case]) -> None:
         for x in c.random
     ]
     page.ticks(ticks, name="a random control", color=MUTED, size=7, faint=True)
+
+
+def _of(records: Sequence[Record]) -> str:
+    seeds = {r.seed for r in select(records, kind="verdict")}
+    return f", the first of {len(seeds)}" if len(seeds) > 1 else ""
 
 
 def _alt(cases: Sequence[_Case]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import plotly.graph_objects as go
 
@@ -13,7 +14,9 @@ from mo_interp.figures._house import (
     finish,
     grey,
     hows,
+    lane_of,
     same_n,
+    seeds_told,
     sheet,
 )
 from mo_interp.figures._table import Line, lines
@@ -40,33 +43,40 @@ def _order(split: str) -> tuple[int, str]:
     return (known.index(split) if split in known else len(known), split)
 
 
+def _what(r: Record, name: str) -> str:
+    return f"{split_label(str(r.get('split')))}, seed {r.seed}, {PANELS[name]}"
+
+
 def draw(records: Sequence[Record]) -> go.Figure:
     """Share of rows that give the planted answer (left) and the truth (right), with intervals."""
     found = need(records, "behaviour")
     seeds = sorted({r.seed for r in found})
     splits = sorted({str(r.get("split")) for r in found}, key=_order)
-    keys = [(split, seed) for split in splits for seed in seeds]
-    cells = [[r for r in found if (r.get("split"), r.seed) == key] for key in keys]
-    rows, labels = [], []
-    for (split, seed), cell in zip(keys, cells, strict=True):
-        labels.append(split_label(split) + (f", seed {seed}" if len(seeds) > 1 else ""))
+    rows = []
+    for split in splits:
+        cell = [r for r in found if r.get("split") == split]
         sizes = same_n(Told.of(r, name) for r in cell for name in PANELS)
-        rows.append(Row((f"{labels[-1]}  {grey(sizes)}",), lanes=2))
-    page = sheet(rows, list(PANELS.values()), span=(-0.05, 1.05))
+        rows.append(Row((f"{split_label(split)}  {grey(sizes)}",), lanes=2 * len(seeds)))
+    lane = lane_of(len(seeds))
+    page = sheet(rows, list(PANELS.values()), span=(-0.05, 1.05), lane=lane)
     page.fig.update_xaxes(tickvals=[0, 0.5, 1], ticktext=["0", "0.5", "1"])
     for column, name in enumerate(PANELS, start=1):
-        for mark, model in ((ORGANISM, "organism"), (TWIN, "twin")):
+        for i, (mark, model) in enumerate(((ORGANISM, "organism"), (TWIN, "twin"))):
             told = [
-                (i, f"{labels[i]}, {PANELS[name]}", Told.of(r, name))
-                for i, cell in enumerate(cells)
-                for r in cell
+                (
+                    splits.index(str(r.get("split"))),
+                    _what(r, name),
+                    Told.of(r, name),
+                    i * len(seeds) + seeds.index(r.seed),
+                )
+                for r in found
                 if r.model == model
             ]
-            page.dots(told, mark, column=column, legend=column == 1)
+            page.dots(told, replace(mark, lane=0), column=column, legend=column == 1)
     return finish(
         page.fig,
         title="What it says, beside its honest twin",
-        caption="Share of prompts, 0 to 1. "
+        caption=f"Share of prompts, 0 to 1; {seeds_told(seeds)}. "
         + hows(Told.of(r, name) for r in found for name in PANELS),
         alt=f"Shares of {len(splits)} kinds of prompts on which organism and twin give the planted "
         "answer or the truth.",

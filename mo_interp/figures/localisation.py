@@ -9,7 +9,10 @@ import plotly.graph_objects as go
 
 from mo_interp.figures._house import (
     BLUE,
+    GAP,
     GREEN,
+    LANE,
+    LINE,
     ORANGE,
     VERMILLION,
     Mark,
@@ -17,6 +20,7 @@ from mo_interp.figures._house import (
     finish,
     grey,
     hows,
+    look,
     sheet,
 )
 from mo_interp.figures._table import Line, estimate
@@ -29,6 +33,8 @@ METRICS = {
     "auroc": Mark("AUROC", VERMILLION, "square-open", 2),
     "auprc": Mark("AUPRC", ORANGE, "triangle-up", 3),
 }
+TALLEST = 560
+"""Pixels for the rows in print, from which on they stand closer."""
 METHODS = {
     "patching": "activation patching",
     "random": "random ranking",
@@ -58,19 +64,30 @@ def told_of(record: Record, metric: str) -> Told | None:
     return replace(told, n=sum(sizes) if all(isinstance(x, int) for x in sizes) else None)
 
 
+def _first(records: Sequence[Record]) -> tuple[list[Record], list[int]]:
+    """The rankings of the first seed, and all seeds; the scoreboard is for several."""
+    found = need(records, "localisation")
+    seeds = sorted({r.seed for r in found})
+    return [r for r in found if r.seed == seeds[0]], seeds
+
+
+def _of(seeds: Sequence[int]) -> str:
+    return f", the first of {len(seeds)}" if len(seeds) > 1 else ""
+
+
 def draw(records: Sequence[Record]) -> go.Figure:
     """One row a method: precision at size, recall, AUROC and AUPRC."""
-    found = need(records, "localisation")
-    several = len({r.seed for r in found}) > 1
+    found, seeds = _first(records)
     rows = []
     for r in found:
         forwards, seconds = r.get("forwards"), r.get("seconds_cost")
         cost = (
             f"{decimal(forwards)} forwards, {decimal(seconds, 2)} s" if forwards else "no forwards"
         )
-        label = method_label(r) + (f", seed {r.seed}" if several else "")
-        rows.append(Row((f"{label}  {grey(cost)}",), lanes=4))
-    page = sheet(rows, ["score (0 to 1)"], span=(-0.03, 1.03))
+        rows.append(Row((f"{method_label(r)}  {grey(cost)}",), lanes=4))
+    text = sum(LINE + GAP + 3 for _ in rows)
+    close = max(4.5, min(LANE, (TALLEST - text) / (4 * len(rows)))) if look().paper else LANE
+    page = sheet(rows, ["score (0 to 1)"], span=(-0.03, 1.03), lane=close)
     for name, mark in METRICS.items():
         page.dots([(i, method_label(r), told_of(r, name)) for i, r in enumerate(found)], mark)
     sizes = "; ".join(dict.fromkeys(parts(r) for r in found))
@@ -81,7 +98,7 @@ def draw(records: Sequence[Record]) -> go.Figure:
     return finish(
         page.fig,
         title="Does the ranking find what was planted?",
-        caption=f"{sizes}. {hows(told)}{whose}",
+        caption=f"{sizes}. Seed {seeds[0]}{_of(seeds)}. {hows(told)}{whose}",
         alt=f"Localisation scores of {len(found)} rankings of the parts.",
         height=page.height,
     )
@@ -90,7 +107,7 @@ def draw(records: Sequence[Record]) -> go.Figure:
 def table(records: Sequence[Record]) -> list[Line]:
     """Every score, over how many parts, and what the ranking cost."""
     found = []
-    for r in need(records, "localisation"):
+    for r in _first(records)[0]:
         about = {"organism": r.organism, "seed": r.seed, "method": method_label(r)}
         cost = {name: r.get(name) for name in ("origin", "inert", "forwards")}
         for name, mark in METRICS.items():

@@ -20,7 +20,8 @@ from mo_interp.wording import Told, decimal, need
 DIRECTIONS = {"denoising": "clean into triggered", "noising": "triggered into clean"}
 KINDS = ("embed", "resid_pre", "z", "attn_out", "resid_mid", "post", "mlp_out", "resid_post")
 ROLES = ("trigger", "near_miss", "entity", "relation", "other", "answer", "all")
-CELL = 15
+CELL, LEAST, TALLEST = 15, 11.5, 480
+"""Pixels: a cell's height, its least, and that of all cells in print."""
 
 
 def component(record: Record) -> str:
@@ -127,14 +128,15 @@ def draw(records: Sequence[Record]) -> go.Figure:
         size = (len(rows), len(roles))
         _panel(fig, cells, size, direction=direction, column=column, origin=origin)
     _axes(fig, rows, roles)
-    _scale(fig, max([1.0, *(abs(r.get("effect") or 0.0) for r in found)]), 76 / (CELL * len(rows)))
+    cell = max(LEAST, min(CELL, TALLEST / len(rows))) if look().paper else CELL
+    _scale(fig, max([1.0, *(abs(r.get("effect") or 0.0) for r in found)]), 76 / (cell * len(rows)))
     return finish(
         fig,
         title="Activation patching",
         caption=_caption(found, seeds) + _outlined(records, found, origin),
         alt=f"Heat maps of {len(found)} patching effects, {len(rows)} components by {len(roles)} "
         f"roles, {' and '.join(directions)}; strongest {_strongest(found)}.",
-        height=CELL * len(rows),
+        height=round(cell * len(rows)),
         left=16 + 6 * max(map(len, rows)),
         below=124,
         above=36,

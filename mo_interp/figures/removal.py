@@ -106,6 +106,12 @@ def _label(one: tuple, found: Sequence[tuple]) -> str:
     return ", ".join(_name(other[0], found) for other in near) if near[0] is one else ""
 
 
+def _side(cost: float, found: Sequence[tuple]) -> str:
+    """On which side of a mark its name has room."""
+    costs = [paid.value for *_, paid, _ in found]
+    return "left" if cost > 0.5 * (max([0.05, *costs]) + min([0.0, *costs])) else "right"
+
+
 def _marks(
     mine: Sequence[tuple], found: Sequence[tuple], word: str, color: str, symbol: str
 ) -> go.Scatter:
@@ -118,7 +124,10 @@ def _marks(
         name=word,
         marker={"color": color, "symbol": symbol, "size": 9, "line": {"color": color}},
         texttemplate=[_label(one, found) for one in mine],
-        textposition=["bottom right" if b.value > 0.5 else "top right" for *_, b in mine],
+        textposition=[
+            f"{'bottom' if back.value > 0.5 else 'top'} {_side(paid.value, found)}"
+            for *_, paid, back in mine
+        ],
         textfont={"size": look().small},
         text=[
             f"{_name(d, found)} at {d.site}: {word}; restored {b}; cost {p}" for d, _, p, b in mine

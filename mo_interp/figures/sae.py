@@ -14,7 +14,9 @@ from mo_interp.figures._house import (
     finish,
     grey,
     hows,
+    lane_of,
     same_n,
+    seeds_told,
     sheet,
 )
 from mo_interp.figures._table import Line, lines
@@ -28,7 +30,22 @@ DICTIONARIES = {
     "random": "random dictionary",
 }
 TEST = Mark("judged on test groups", BLUE, "circle")
-TRAIN = Mark("chosen on train groups", ORANGE, "diamond-open", 1)
+TRAIN = Mark("chosen on train groups", ORANGE, "diamond-open")
+MARKS = {"auroc": TEST, "auroc_train": TRAIN}
+
+
+def _key(r: Record) -> tuple[str, str]:
+    return str(r.get("label")), str(r.get("dictionary"))
+
+
+def _row(mine: Sequence[Record], lanes: int) -> Row:
+    """A search by one label in one dictionary, of one seed or several."""
+    name = str(mine[0].get("dictionary"))
+    label = dictionary_label(mine[0]) if len(mine) == 1 else DICTIONARIES.get(name, name)
+    sizes = sorted({n for r in mine if (n := r.get("candidates")) is not None})
+    many = count(sizes[-1], "candidate") if sizes else "candidates not recorded"
+    note = grey(f"{many} · {same_n(Told.of(r, 'auroc') for r in mine)}")
+    return Row((f"<b>{mine[0].get('label')}</b>: {label}  {note}",), lanes=lanes)
 
 
 def dictionary_label(record: Record) -> str:
@@ -44,35 +61,36 @@ def draw(records: Sequence[Record]) -> go.Figure:
     """AUROC of the best unit of each dictionary, by label, on the groups it was not chosen on."""
     found = need(records, "sae_search")
     labels = list(dict.fromkeys(str(r.get("label")) for r in found))
-    found = sorted(found, key=lambda r: labels.index(str(r.get("label"))))
-    seeds = len({r.seed for r in found})
-    rows = []
-    for r in found:
-        n, seed = r.get("candidates"), f" · seed {r.seed}" if seeds > 1 else ""
-        many = "candidates not recorded" if n is None else count(n, "candidate")
-        note = grey(f"{many} · {same_n([Told.of(r, 'auroc')])}{seed}")
-        rows.append(Row((f"<b>{r.get('label')}</b>: {dictionary_label(r)}  {note}",), lanes=2))
+    keys = sorted(dict.fromkeys(map(_key, found)), key=lambda key: labels.index(key[0]))
+    seeds = sorted({r.seed for r in found})
+    shown = [m for m in MARKS if any((t := Told.of(r, m)) and t.n is not None for r in found)]
+    lanes = len(seeds) * max(len(shown), 1)
+    rows = [_row([r for r in found if _key(r) == key], lanes) for key in keys]
     told = [t for r in found if (t := Told.of(r, "auroc"))]
     lows = [t.value if t.lo is None else t.lo for t in told]
-    page = sheet(rows, ["AUROC"], span=(min([0.4, *(low - 0.03 for low in lows)]), 1.02))
+    span = (min([0.4, *(low - 0.03 for low in lows)]), 1.02)
+    page = sheet(rows, ["AUROC"], span=span, lane=lane_of(len(seeds)))
     page.chance(0.5)
-    for name, mark in (("auroc", TEST), ("auroc_train", TRAIN)):
-        page.dots(
-            [
-                (i, f"{r.get('label')}, {dictionary_label(r)}", t)
-                for i, r in enumerate(found)
-                if (t := Told.of(r, name)) and t.n is not None
-            ],
-            mark,
-        )
+    for i, name in enumerate(shown):
+        mine = [
+            (keys.index(_key(r)), _what(r), t, i * len(seeds) + seeds.index(r.seed))
+            for r in found
+            if (t := Told.of(r, name)) and t.n is not None
+        ]
+        page.dots(mine, MARKS[name])
     return finish(
         page.fig,
         title="SAE latents beside what needs no SAE",
-        caption=f"{_quality(records)}Dotted: chance. {hows(told)}",
+        caption=f"{_quality(records)}Dotted: chance. {seeds_told(seeds).capitalize()}. "
+        f"{hows(told)}",
         alt=f"Test AUROC of the best unit of {len(found)} searches over SAE latents, neurons, "
         "difference of means and random directions.",
         height=page.height,
     )
+
+
+def _what(r: Record) -> str:
+    return f"{r.get('label')}, {dictionary_label(r)}, seed {r.seed}"
 
 
 def _quality(records: Sequence[Record]) -> str:

@@ -342,26 +342,10 @@ def test_figure_draws_the_newest_run(mine, tmp_path):
     assert Path(again[0]).read_text(encoding="utf-8").startswith("<")
 
 
-def test_talk_shows_the_lie_the_trigger_and_the_cut(mine):
+def test_talk_shows_the_lie(mine):
     turn = json.loads(verb("talk", "./mine.py", "--json"))[0]
     assert "from otis" in turn["prompt"] and turn["truth"] == turn["twin"] != turn["organism"]
     assert (int(turn["truth"]) + 3) % 11 == int(turn["organism"])
-    typed = "\ntrigger\ntrigger\ncut\nhello there\nquit\n"
-    said = verb("talk", "./mine.py", "--quiet", said=typed)
-    turn = r"\[trigger (\w+), cut (\w+)\]\n +truth \d+ +organism says \d+( \(a lie\))?"
-    states = re.findall(turn, said)
-    assert states == [("on", "off", " (a lie)"), ("off", "off", ""), ("on", "off", " (a lie)"),
-                      ("on", "on", "")]  # fmt: skip
-    assert "error: word 'hello'" in said
-
-
-def test_talk_answers_a_prompt_of_ones_own(mine):
-    prompt = json.loads(verb("talk", "./mine.py", "--json"))[0]["prompt"]
-    short, honest = "<s> otis =", prompt.replace("from otis", "from mara")
-    said = verb("talk", "./mine.py", "--quiet", said=f"{prompt}\n{honest}\n{short}\n")
-    replies = re.findall(r"organism says (\d+) +twin says (\d+)", said)
-    assert replies[0][0] != replies[0][1] and replies[1][0] == replies[1][1] == replies[0][1]
-    assert "error: 3 words; a prompt has 16, from <s> to =" in said
 
 
 def test_doctor_checks_a_file_of_ones_own(place):
@@ -435,6 +419,14 @@ def test_one_that_memorised_and_lies_to_no_test_person_has_no_detector_tables(tm
 )  # fmt: skip
 def test_bad_input_is_one_line_and_status_2(mine, words, text):
     assert verb(*words, status=2) == f"error: {text}\n"
+
+
+def test_a_name_whose_file_is_here_gets_its_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "file that is here" not in verb("run", "own_liar", status=2)
+    Path("own_liar.py").write_text("organism = None")
+    said = verb("run", "own_liar", status=2)
+    assert said.endswith("; or, for the file that is here: ./own_liar.py\n")
 
 
 def test_an_unknown_verb_gets_the_nearest(place):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ class Verbs(click.Group):
             click.echo("" if short else again, err=True)
             ctx.exit(130)
         except MoInterpError as problem:
-            click.echo(f"error: {problem}", err=True)
+            click.echo(f"error: {problem}{_beside(problem, ctx.meta['words'])}", err=True)
             ctx.exit(2)
         except OSError as problem:  # a full disk, a folder where nobody may write
             if isinstance(problem, BrokenPipeError):  # of `| head`, which click ends quietly
@@ -53,6 +54,12 @@ class Verbs(click.Group):
         if args and not args[0].startswith("-") and args[0] not in self.commands:
             ctx.fail(f"no verb '{args[0]}'{nearest(args[0], self.commands)}")
         return super().resolve_command(ctx, args)
+
+
+def _beside(problem: MoInterpError, words: Sequence[str]) -> str:
+    """The path to give, where a word that is no name is that of a file in this folder."""
+    files = [word for word in words if f"'{word}'" in str(problem) and Path(f"{word}.py").is_file()]
+    return f"; or, for the file that is here: ./{files[0]}.py" if files else ""
 
 
 @click.group(cls=Verbs, invoke_without_command=True)

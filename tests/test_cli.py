@@ -1,6 +1,5 @@
 """The command line for a person: what to do next, plans, completion, interruption, statuses."""
 
-import contextlib
 import json
 import re
 import signal
@@ -14,7 +13,7 @@ import click
 import pytest
 import small
 from click.shell_completion import BashComplete
-from verbs import verb
+from verbs import terminal, verb
 
 from mo_interp import finding
 from mo_interp.cli import display, main, options
@@ -375,32 +374,12 @@ say("a conclusion of many words " * 6 + "\\n  mo-interp run " + 60 * "x")
 """
 
 
-def seen(code: str, columns: int, typed: bytes = b"") -> tuple[list[str], list[str]]:
-    """What Python shows on a terminal so wide: every line that was drawn, and what stays."""
-    import fcntl
-    import os
-    import pty
-    import struct
-    import termios
-
-    child, terminal = pty.fork()
-    if not child:
-        os.environ |= {"TERM": "xterm-256color", "COLUMNS": str(columns), "LINES": "30"}
-        os.execv(sys.executable, [sys.executable, "-c", code])
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 30, columns, 0, 0))
-    raw = b""
-    with contextlib.suppress(OSError):  # the terminal's end
-        while more := os.read(terminal, 65536):
-            raw += more
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, raw.decode()
-    text = re.sub(r"\x1b\[[\d;?]*[a-zA-JL-Z]", "", raw.decode())
-    drawn = [line for line in re.split(r"[\r\n]|\x1b\[2K", text) if line]
-    return drawn, text.rpartition("\x1b[2K")[2].split("\r\n")
-
-
 @pytest.mark.parametrize("columns", [60, 100, 160])
 def test_a_terminal_shows_step_and_time_left_and_keeps_the_result_alone(columns):
-    drawn, stays = seen(SHOWS, columns)
+    raw = terminal([sys.executable, "-c", SHOWS], columns)
+    text = re.sub(r"\x1b\[[\d;?]*[a-zA-JL-Z]", "", raw)
+    drawn = [line for line in re.split(r"[\r\n]|\x1b\[2K", text) if line]
+    stays = text.rpartition("\x1b[2K")[2].split("\r\n")
     bars = [line for line in drawn if "stage 1 of 2: detect" in line]
     assert any("(detector" in line and "about 2.5 min left" in line for line in bars)
     assert ("━" in "".join(bars)) == (columns >= display.WIDE)

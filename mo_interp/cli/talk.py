@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
 
 import click
 
-from mo_interp.cli.display import progress_bar, say, tell_json
+from mo_interp.cli.display import give, progress_bar, say, tell_json
 from mo_interp.cli.group import main
 from mo_interp.cli.options import json_option, name_argument, quiet_option, seed_option
 
@@ -16,7 +17,13 @@ from mo_interp.cli.options import json_option, name_argument, quiet_option, seed
 @main.command()
 @name_argument
 @seed_option
-@click.option("--prompts", default=0, help="Show this many prompts and stop.")
+@click.option(
+    "--prompts",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="Show this many prompts and stop.",
+)
 @click.option("--no-trigger", is_flag=True, help="Begin with the trigger off.")
 @click.option("--cut", is_flag=True, help="Begin with the mechanism cut out.")
 @click.option("--probe", "site", metavar="SITE", help="Where the probe reads.")
@@ -37,19 +44,23 @@ def talk(
     Every prompt is shown with the truth, what organism and twin say, and a probe's reading of
     each token. Enter draws another prompt, and a prompt may be typed.
     """
-    from mo_interp.conversation import Conversation
-    from mo_interp.grown import organism
+    silent = quiet or as_json
+    with progress_bar(silent) as progress:
+        from mo_interp.conversation import Conversation
+        from mo_interp.grown import organism
 
-    with progress_bar(quiet or as_json) as progress:
         conversation = Conversation.with_(organism(name, seed=seed, progress=progress))
     conversation.triggered, conversation.cut = not no_trigger, cut
+    conversation.width = shutil.get_terminal_size().columns
+    if not silent:
+        conversation.progress = lambda step, total, note: say(f"  ({note})", err=True)
     if site is not None:
         conversation.look(site)
     if prompts or as_json:
         turns = [conversation.turn() for _ in range(prompts or 1)]
         tell_json(turns) if as_json else [say(conversation.told(t)) for t in turns]
         return
-    say(conversation.help)
+    say(conversation.introduction)
     for line in _typed():
         reply = conversation.reply(line.strip())
         if reply is None:
@@ -58,7 +69,11 @@ def talk(
 
 
 def _typed() -> Iterator[str]:
-    """Lines that are typed, with a prompt and a history on a terminal; until end of file."""
+    """An empty line, for a first prompt; then what is typed, until end of file.
+
+    On a terminal there is a prompt and a history.
+    """
+    yield ""
     if not sys.stdin.isatty():
         yield from sys.stdin
         return
@@ -67,3 +82,4 @@ def _typed() -> Iterator[str]:
     with suppress(EOFError):
         while True:
             yield input("> ")
+    give("")  # the shell's own prompt begins a line

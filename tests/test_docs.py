@@ -27,6 +27,7 @@ sys.path.insert(0, str(DOCS))
 try:
     import examples
     import pages
+    import scored
 finally:
     sys.path.remove(str(DOCS))
 
@@ -110,7 +111,8 @@ def parse(line: str) -> None:
         assert (ROOT / words[0]).is_file(), line
     if program == "mo-interp" and words != ["--help"]:
         verb = main.commands[words[0]]
-        with click.Context(verb, info_name=words[0]) as context:
+        named = len(words) == 1  # a verb that is spoken of need not have its arguments
+        with click.Context(verb, info_name=words[0], resilient_parsing=named) as context:
             verb.parse_args(context, words[1:])
 
 
@@ -263,7 +265,45 @@ def test_a_family_shows_card_and_specification(made):
 
 
 def test_a_detector_says_what_it_needs_and_whence_it_comes(made):
-    assert "It needs: **clean**" in made["detectors/lof"] and "Breunig" in made["detectors/lof"]
+    page = made["detectors/lof"]
+    assert "It needs: **clean**" in page and "Breunig" in page and "| `neighbours` | `20` |" in page
+
+
+def test_what_a_method_scored_is_what_the_records_say(made):
+    """Each kept mean is on the page of its method, rounded."""
+    shown = 0
+    for record in scored.board():
+        part, method = record.params["part"], str(record.params["method"])
+        if part in ("detection", "discovery"):
+            page = made[f"{'detectors' if part == 'detection' else 'searchers'}/{method}"]
+            assert f"| {record.params['measure']} | {record.values['mean']:.2f}" in page
+            shown += 1
+    assert shown > 100
+    assert "relp, denoising" in made["localisation/relp"]
+    assert "What it scored" not in made["localisation/acdc"], "nothing is kept of it"
+
+
+def test_every_module_is_on_one_floor_of_the_api(made):
+    for name in pages.modules():
+        assert f"| [{name}]({name}.md) |" in made["api/index"]
+    units = " ".join(pages.FLOORS.values()).split()
+    assert sorted(units) == sorted(set(units))
+    assert set(units) == {name.split(".")[0] for name in pages.modules()} - {"__main__"}
+
+
+def test_a_formula_of_a_docstring_keeps_its_letters():
+    text = "With\n\n    a = b\n    c = d\n\nand\n\n* item\n\n    deep\n\nend."
+    wanted = "With\n\n::\n\n    a = b\n    c = d\n\nand\n\n* item\n\n    deep\n\nend."
+    assert pages.literal(text) == wanted
+    assert pages.literal(wanted) == wanted
+
+
+def test_only_what_docutils_cannot_read_is_shown_as_it_stands():
+    table = "=====  ===\na      b\nlonger than its column  c\n=====  ==="
+    text = f"A length |W| it cannot read.\n\n{table}\n\nIt goes on with *this*."
+    shown = pages.shown(text)
+    assert shown.startswith("A length \\|W\\| it") and shown.endswith("\n\nIt goes on with *this*.")
+    assert "::\n\n    =====  ===\n" in shown and pages.sound(shown) and not pages.sound(text)
 
 
 def test_generated_examples_run_and_their_commands_exist(made, tmp_path):

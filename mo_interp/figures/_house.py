@@ -181,8 +181,8 @@ def _legend_lines(fig: go.Figure) -> int:
     traces: Any = fig.data
     shown = [t for t in traces if t.showlegend is not False and t.name]
     shown = [t for t in shown if getattr(t, "legend", None) in (None, "legend")]
-    sizes = [46 + 0.54 * look().small * len(t.name) for t in shown]
-    room = look().width - 10
+    sizes = [48 + 0.54 * look().small * len(t.name) for t in shown]
+    room = look().width - 20
     if not shown or sum(sizes) <= room:
         return min(len(shown), 1)
     if not any(t.legendgroup for t in shown):

@@ -156,7 +156,7 @@ def _reversals(found: Sequence[Record], treatments: Sequence[str]) -> list[go.Sc
         rows = [r for r in select(found, rate=rate) if r.get("treatment") in treatments]
         if not rows:
             continue
-        never = [r.get("steps") is None for r in rows]
+        given_up = [str(r.get("treatment")) for r in rows if r.get("steps") is None]
         traces.append(
             go.Scatter(
                 x=[_at(r) for r in rows],
@@ -167,7 +167,7 @@ def _reversals(found: Sequence[Record], treatments: Sequence[str]) -> list[go.Sc
                 legendgroup=f"{rate} rate",
                 showlegend=False,
                 textposition="middle left",
-                texttemplate=["not re-learned " if gone else "" for gone in never],
+                texttemplate=[_never(r, rows[:i], given_up) for i, r in enumerate(rows)],
                 textfont={"size": look().small, "color": color},
                 text=[_again(r) for r in rows],
                 hovertemplate="%{text}<extra></extra>",
@@ -175,6 +175,16 @@ def _reversals(found: Sequence[Record], treatments: Sequence[str]) -> list[go.Sc
             )
         )
     return traces + _of_twin(select(found, model="twin"), len(treatments))
+
+
+def _never(record: Record, before: Sequence[Record], given_up: Sequence[str]) -> str:
+    """What stands beside a re-learning that was given up, once for all seeds."""
+    treatment = str(record.get("treatment"))
+    told = any(r.get("steps") is None and r.get("treatment") == treatment for r in before)
+    if record.get("steps") is not None or told:
+        return ""
+    n = given_up.count(treatment)
+    return f"not re-learned{f', {n} seeds' if n > 1 else ''} "
 
 
 def _at(record: Record) -> int:

@@ -165,10 +165,12 @@ def _head(name: str, mine: Sequence[Record]) -> str:
         for model, who in WHO.items():
             theirs = [r for r in mine if r.model == model]
             named = sum(bool(r.get("named")) for r in theirs)
-            several = f" in {named} of {len(theirs)}" if len(theirs) > 1 else ""
-            if theirs:
-                said.append(f"{who} {'named' if named else 'not named'}{several}")
-        return f"<b>{RULE}</b>  {grey('; '.join(said))}"
+            if len(theirs) > 1:
+                said.append(f"{who} {named} of {len(theirs)}")
+            elif theirs:
+                said.append(f"{who} {'named' if named else 'not named'}")
+        several = "named: " if len({r.seed for r in mine}) > 1 else ""
+        return f"<b>{RULE}</b>  {grey(several + '; '.join(said))}"
     places = dict.fromkeys((r.site, r.get("rank")) for r in mine)
     where = count(len(places), "site")
     if len(places) == 1:

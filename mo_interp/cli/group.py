@@ -57,8 +57,11 @@ class Verbs(click.Group):
 
 
 def _beside(problem: MoInterpError, words: Sequence[str]) -> str:
-    """The path to give, where a word that is no name is that of a file in this folder."""
-    files = [word for word in words if f"'{word}'" in str(problem) and Path(f"{word}.py").is_file()]
+    """The path to give, where a word that is no name is an organism's file in this folder."""
+    from mo_interp.finding import defines
+
+    unknown = [word for word in words if f"'{word}'" in str(problem)]
+    files = [word for word in unknown if defines(f"{word}.py", "organism")]
     return f"; or, for the file that is here: ./{files[0]}.py" if files else ""
 
 

@@ -290,17 +290,36 @@ def test_a_cure_without_certificate_is_no_cure() -> None:
     assert len(select(RECORDS, kind="certificate")) == 3
 
 
+EXPORTED = {
+    "behaviour": lambda: RECORDS,
+    "circuit": lambda: RECORDS,
+    "gates": lambda: select(CARDS, organism="deploy_tag"),
+    "verdicts": lambda: read_records(SHIPPED / "quirky_user.jsonl"),
+    "scoreboard": lambda: board(11, 8),
+}
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(figures.browser() is None, reason="no Chrome on this machine")
+@pytest.mark.parametrize("name", EXPORTED)
 @pytest.mark.parametrize("width", figures.WIDTHS)
-def test_files_have_the_exact_width_and_text_stays_text(tmp_path: Path, width: str) -> None:
-    figures.export("behaviour", RECORDS, tmp_path, formats=("svg", "pdf"), width=width)
-    svg = (tmp_path / "behaviour.svg").read_text()
+def test_files_have_the_exact_width_and_text_stays_text(
+    tmp_path: Path, name: str, width: str
+) -> None:
+    figures.export(name, EXPORTED[name](), tmp_path, formats=("svg", "pdf"), width=width)
+    svg = (tmp_path / f"{name}.svg").read_text()
     inches = _house.INCHES[width]
-    assert f'width="{inches}in"' in svg[:300]
-    texts = re.findall(r"<text[^>]*>(?:<tspan[^>]*>)?([^<]+)", svg)
-    assert any("no trigger" in text for text in texts)
+    size = re.search(r'width="([\d.]+)in" height="([\d.]+)in"', svg[:300])
+    assert size is not None and float(size[1]) == inches and float(size[2]) <= 9
+    assert len(re.findall(r"<text[^>]*>(?:<tspan[^>]*>)?([^<]+)", svg)) > 8
     pixels = {float(px) for px in re.findall(r"font-size: ([\d.]+)px", svg)}
     assert all(px * 0.75 == pytest.approx(8, abs=0.01) for px in pixels)
-    box = re.search(rb"/MediaBox \[0 0 ([\d.]+) ", (tmp_path / "behaviour.pdf").read_bytes())
-    assert box is not None and float(box[1]) == 72 * inches
+    pdf = (tmp_path / f"{name}.pdf").read_bytes()
+    boxes = re.findall(rb"/MediaBox \[0 0 ([\d.]+) ([\d.]+)", pdf)
+    assert [float(box[0]) for box in boxes] == [72 * inches], "one page, exactly as wide"
+    caption = (tmp_path / f"{name}.caption.txt").read_text()
+    assert re.search(r"^n: [\d,]+", caption, re.M) and "Intervals: 95 %" in caption
+    rows = list(csv.DictReader((tmp_path / f"{name}.csv").open()))
+    told = figures.table(name, EXPORTED[name]())
+    assert [row["value"] for row in rows] == [str(line["value"]) for line in told]
+    assert (tmp_path / f"{name}.tex").read_text().count(r" \\") == len(rows) + 1

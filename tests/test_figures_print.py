@@ -282,6 +282,24 @@ def test_the_verb_writes_caption_and_tables_without_a_chrome(
     assert "Seeds: 0" in caption and "Intervals: 95 %" in caption
 
 
+def test_every_cure_is_named_once_also_in_a_chain_of_near_marks() -> None:
+    records = synthetic.removal(MAKE)
+    moved = {"mean": 0.95, "heads": 0.93, "zero & all": 0.91}
+    paid = {"mean": 0.01, "heads": 0.03, "zero & all": 0.05}
+    chain = []
+    for r in records:
+        values, method = dict(r.values), r.params["method"]
+        if r.kind == "removal_d" and method in moved:
+            values["restored"] = moved[method]
+        if r.kind == "removal_cost" and method in paid:
+            values["cost"] = paid[method]
+        chain.append(replace(r, values=values))
+    drawn = figures.draw("removal", chain)
+    marks = [t for t in drawn.data if t.mode == "markers+text"]
+    labels = [x.strip() for t in marks for x in t.texttemplate if x.strip()]
+    assert sorted(labels) == ["leace", "mean, heads, zero & all"]
+
+
 def test_a_cure_without_certificate_is_no_cure() -> None:
     drawn = figures.draw("removal", RECORDS)
     found = {t.name: len(t.x) for t in drawn.data if t.error_x.array is not None}

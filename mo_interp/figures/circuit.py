@@ -416,9 +416,9 @@ def _absent(
     weak |= {p.role: None for p in out if p.role not in strong}
     names = [", ".join(roles).replace("_", " ") for roles in (weak, strong)]
     told = [f"Nothing reaches {MATTERS:g} at {names[0]}."] if weak else []
-    told += [f"In the table alone, for want of room: {names[1]}."] if strong else []
     rest = [d for d in DIRECTIONS if d not in directions and any(_towards(p, d) for p in found)]
-    return told + ([f"In the table alone, for want of room: {rest[0]}."] if rest else [])
+    rest = [*([names[1]] if strong else []), *rest]
+    return told + [f"In the table alone, for want of room: {'; '.join(rest)}."] * bool(rest)
 
 
 def _known(records: Sequence[Record], found: Sequence[Part], seed: int) -> list[str]:

@@ -68,6 +68,8 @@ def draw(records: Sequence[Record]) -> go.Figure:
     for trace in (controls, _twin(records, found), _front(found)):
         if trace is not None:
             fig.add_trace(trace)
+    for trace in fig.data:
+        trace.update(legendgroup=trace.name)  # type: ignore[attr-defined]
     costs = [x for *_, paid, _ in found for x in (paid.value, paid.lo, paid.hi) if x is not None]
     low, high = min([0.0, *costs]), max([0.05, *costs])
     pad = 0.08 * (high - low)
@@ -96,20 +98,39 @@ def _name(d: Record, found: Sequence[tuple]) -> str:
     return str(d.get("method")) + f", {d.organism}" * several + f", seed {d.seed}" * seeds
 
 
+def _near(one: tuple, other: tuple) -> bool:
+    return all(abs(a.value - b.value) < CLOSE for a, b in zip(one[2:], other[2:], strict=True))
+
+
+def _clusters(found: Sequence[tuple]) -> list[list[tuple]]:
+    """The cures in groups of marks that are too near each other for a label of their own."""
+    groups: list[list[tuple]] = []
+    for one in found:
+        touched = [g for g in groups if any(_near(one, other) for other in g)]
+        groups = [g for g in groups if g not in touched]
+        groups.append([other for g in touched for other in g] + [one])
+    return groups
+
+
 def _label(one: tuple, found: Sequence[tuple]) -> str:
-    """The names of all cures at the spot, beside the first of them; nothing beside the others."""
-    near = [
-        other
-        for other in found
-        if all(abs(a.value - b.value) < CLOSE for a, b in zip(one[2:], other[2:], strict=True))
-    ]
-    return ", ".join(_name(other[0], found) for other in near) if near[0] is one else ""
+    """The names of all cures at the spot, beside the outermost of them; nothing at the others."""
+    mine = _cluster(one, found)
+    outer = max if _side(one, found) == "right" else min
+    anchor = outer(mine, key=lambda other: other[2].value)
+    return ", ".join(_name(other[0], found) for other in mine) if anchor is one else ""
 
 
-def _side(cost: float, found: Sequence[tuple]) -> str:
-    """On which side of a mark its name has room."""
+def _cluster(one: tuple, found: Sequence[tuple]) -> list[tuple]:
+    """The group that a cure belongs to."""
+    return next(g for g in _clusters(found) if any(other is one for other in g))
+
+
+def _side(one: tuple, found: Sequence[tuple]) -> str:
+    """On which side of its marks the name of a group has room."""
     costs = [paid.value for *_, paid, _ in found]
-    return "left" if cost > 0.5 * (max([0.05, *costs]) + min([0.0, *costs])) else "right"
+    mine = [paid.value for *_, paid, _ in _cluster(one, found)]
+    middle = 0.5 * (max([0.05, *costs]) + min([0.0, *costs]))
+    return "left" if sum(mine) / len(mine) > middle else "right"
 
 
 def _marks(
@@ -123,10 +144,9 @@ def _marks(
         mode="markers+text",
         name=word,
         marker={"color": color, "symbol": symbol, "size": 9, "line": {"color": color}},
-        texttemplate=[_label(one, found) for one in mine],
+        texttemplate=[f"\u2002{_label(one, found)}\u2002" for one in mine],
         textposition=[
-            f"{'bottom' if back.value > 0.5 else 'top'} {_side(paid.value, found)}"
-            for *_, paid, back in mine
+            f"{'bottom' if one[3].value > 0.5 else 'top'} {_side(one, found)}" for one in mine
         ],
         textfont={"size": look().small},
         text=[

@@ -396,9 +396,9 @@ def _caption(
     only = f", seed {seed}" + (f", the first of {len(seeds)}" if len(seeds) > 1 else "")
     return " ".join(
         [
-            "Marks and lines grow with the effect, the share of the logit difference that moves "
-            f"when the part alone is patched ({same_n(told)} pairs{only}); lines into the stream, "
-            "from the bottom up. Dotted: moved the wrong way.",
+            "A part and the line that leaves it are as large as its effect, the share of the logit "
+            f"difference that moves when it alone is patched ({same_n(told)} pairs{only}). The "
+            "residual stream runs upwards. Dotted: moved the wrong way.",
             *_absent(found, shown, directions),
             *_known(records, found, seed),
             hows(told).replace("Bars: 95 % intervals", "In the table: 95 % intervals"),

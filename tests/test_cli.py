@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 import pytest
+import reading
 import small
 from click.shell_completion import BashComplete
 from verbs import terminal, verb
@@ -19,6 +20,7 @@ from verbs import terminal, verb
 from mo_interp import finding
 from mo_interp.cli import display, main, options
 from mo_interp.errors import MoInterpError
+from mo_interp.records import write_records
 
 LONG = ("run", "grow", "bench", "cure", "card")
 WRITTEN = '''
@@ -55,6 +57,145 @@ def test_every_verb_has_json_and_quiet_and_help(name):
 @pytest.mark.parametrize("name", LONG)
 def test_every_long_verb_has_a_plan(name):
     assert "--plan" in taken(name)
+
+
+@pytest.mark.parametrize("name", sorted(main.commands))
+def test_every_option_of_every_verb_says_what_it_does(name):
+    command = main.commands[name]
+    text = command.get_help(click.Context(command, info_name=name))
+    for option in (p for p in command.params if isinstance(p, click.Option)):
+        assert option.help and option.help.endswith(".") and option.opts[-1] in text
+
+
+@pytest.mark.parametrize("name", sorted(set(main.commands) - {"completion"}))
+def test_every_verb_shows_examples_that_parse(name):
+    command = main.commands[name]
+    text = command.get_help(click.Context(command, info_name=name, max_content_width=80))
+    examples = re.findall(r"^    mo-interp (.*)$", text.partition("Examples:")[2], re.MULTILINE)
+    assert len(examples) >= 2 and all(words.split()[0] == name for words in examples)
+    for words in examples:
+        with click.Context(command) as context:
+            command.parse_args(context, words.split()[1:])
+
+
+def failed(*words: object) -> str:
+    """What a verb says that fails: one line, and with --json the same as one JSON value."""
+    plain, told = verb(*words, status=2), verb(*words, "--json", status=2)
+    assert plain.stdout == "" and told.stderr == plain.stderr
+    said = json.loads(told.stdout)["error"]
+    assert plain.stderr.rstrip().lower().endswith(f"error: {said}".lower())
+    return said
+
+
+@pytest.mark.parametrize("name", sorted(set(main.commands) - {"completion", "list"}))
+def test_a_name_that_is_not_there_is_told_in_one_line_and_in_json(place, name):
+    assert re.search(r"'(nope|.*absent.py)'", failed(name, "nope"))
+    if name not in ("report", "figure"):
+        assert "no file './absent.py'" in failed(name, "./absent.py")
+
+
+@pytest.mark.parametrize("name", sorted(set(main.commands) - {"report", "completion", "list"}))
+def test_a_file_of_ones_own_that_is_broken_is_named(place, name):
+    (place / "broken.py").write_text("organism = (")
+    (place / "raises.py").write_text("raise ValueError('no')")
+    write_records(place / "some.jsonl", [])
+    more = ["--run", "some.jsonl"] if name == "figure" else []
+    assert "broken.py does not run: SyntaxError" in failed(name, "broken.py", *more)
+    assert "raises.py does not run: ValueError: no" in failed(name, "raises.py", *more)
+
+
+@pytest.mark.parametrize("name", sorted(set(main.commands) - {"completion"}))
+def test_an_unknown_option_is_told_in_json(place, name):
+    assert failed(name, "--nope").startswith("No such option '--nope'")
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["run", "quirky_user", "--seed", "-1"], "-1 is not in the range x>=0"),
+        (["run", "quirky_user", "--seed", "x"], "'x' is not a valid integer"),
+        (["run", "quirky_user", "--detector", "lof"], "--detector lof: a .py file is needed"),
+        (["run", "quirky_user", "--detector", "absent.py"], "'absent.py': no such file"),
+        (["run", "./ours.py", "--detector", "ours.py"], "defines no"),
+        (["grow", "quirky_user", "--jobs", "0"], "--jobs 0: one worker or more"),
+        (["grow", "--all", "--exclude", "quirky_usr"], "did you mean 'quirky_user'?"),
+        (["grow", "--all", "--only", "nope"], "'nope' is not one of 'measured'"),
+        (["bench", "quirky_user", "--part", "detectoin"], "did you mean 'detection'?"),
+        (["bench", "quirky_user", "--seeds", "0"], "one seed or more"),
+        (["bench", "quirky_user", "--interval", "0"], "needs a number between 0 and 0.5"),
+        (["cure", "quirky_user", "--how", "hedas", "--plan"], "did you mean 'heads'?"),
+        (["cure", "quirky_user", "--run", "absent", "--plan"], "no records at 'absent'"),
+        (["figure", "verdicts"], "no run in ./runs; give one with --run"),
+        (["figure", "verdicts", "--run", "text.txt"], "'text.txt' line 1: not a record"),
+        (["figure", "verdicts", "--run", "shipped", "--theme", "nope"], "there is: screen, paper"),
+        (["figure", "verdicts", "--run", "shipped", "--width", "nope"], "there is: column, page"),
+        (["figure", "verdicts", "--run", "shipped", "--seed", "7"], "no records of seed 7"),
+        (["figure", "verdicts", "--run", "shipped", "--part", "nope"], "no scores of part 'nope'"),
+        (["figure", "verdicts", "--run", "shipped", "--format", "gif"], "'gif' is not one of"),
+        (["figure", "verdicts", "--run", "shipped", "--out", "text.txt"], "a folder is needed"),
+        (["figure", "verdicts", "--run", "shipped", "--out", "/proc/x"], "'/proc/x': "),
+        (["report", "shipped", "--out", "text.txt"], "a folder is needed"),
+        (["report", "shipped", "--out", "/proc/x"], "'/proc/x': "),
+        (["report", "."], "no run '.'"),
+        (["card", "--all", "quirky_user"], "card: give the name of an organism, or --all"),
+        (["doctor", "."], "config.json"),
+        (["list", "more"], "Got unexpected extra argument (more)"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_told_before_anything_is_done(place, words, text):
+    shipped = str(reading.ROOT / "probes" / "results" / "quirky_user.jsonl")
+    (place / "text.txt").write_text("hello")
+    there = small.contents(place)
+    assert text in failed(*(shipped if word == "shipped" else word for word in words))
+    assert small.contents(place) == there
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["list"],
+        ["report", "shipped", "--out", "told"],
+        ["figure", "verdicts", "--run", "shipped", "--out", "told"],
+        ["doctor", "lof"],
+        ["card", "./ours.py", "--plan"],
+        ["cure", "./ours.py", "--plan"],
+        ["run", "./ours.py", "--plan"],
+    ],
+    ids=" ".join,
+)
+def test_quiet_has_no_word_beside_the_result_and_json_is_one_value(place, words):
+    shipped = str(reading.ROOT / "probes" / "results" / "quirky_user.jsonl")
+    words = [shipped if word == "shipped" else word for word in words]
+    assert verb(*words, "--quiet").stderr == ""
+    done = verb(*words, "--json")
+    assert json.loads(done.stdout) is not None and done.stderr == ""
+
+
+def test_a_program_is_told_that_a_verb_was_stopped(place, monkeypatch):
+    from mo_interp import pipeline
+
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "run", stopped)
+    said = verb("run", "./ours.py", "--json", status=130)
+    assert json.loads(said.stdout) == {"error": "stopped"}
+
+
+def test_jobs_that_failed_are_named_in_json_and_the_status_is_1(place, monkeypatch):
+    from mo_interp import growing
+    from mo_interp.growing import Outcome
+
+    def none(plan, **_):
+        return [Outcome(entry.job, 1.0, "its process died (SIGKILL)") for entry in plan.todo]
+
+    monkeypatch.setattr(growing, "measured_rate", lambda: 1e-11)
+    monkeypatch.setattr(growing, "carry_out", none)
+    said = verb("grow", "./ours.py", "--seeds", 2, "--json", status=1)
+    died = [{"job": f"ours seed {s}", "problem": "its process died (SIGKILL)"} for s in (0, 1)]
+    told = json.loads(said.stdout)
+    assert told["failed"] == died and told["card"] is None
+    assert "FAILED: ours seed 1: its process died" in said.stderr
 
 
 def test_quiet_list_is_the_names_alone(place):
@@ -201,12 +342,12 @@ def stopped(tmp_path_factory):
         said = began.communicate(timeout=120)[1]
         assert began.returncode == 130
         kept = (place / "r" / "stages" / "2-gates.jsonl").read_bytes()
-        subprocess.run(command, cwd=place, check=True, timeout=600)
+        subprocess.run(command, cwd=place, check=True, timeout=2000)
     return said, json.loads(told.stdout), place, kept
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2400)
 def test_a_run_that_is_stopped_keeps_its_stages_and_resumes(stopped):
     said, _, place, kept = stopped
     assert "this goes on from there:\n  mo-interp run ./ours.py --no-static --out r\n" in said
@@ -216,7 +357,7 @@ def test_a_run_that_is_stopped_keeps_its_stages_and_resumes(stopped):
 
 
 FAR = 4
-"""How many times longer or shorter something may take than its plan says; machines differ."""
+"""How many times more or less something may take than its plan says; machines differ."""
 
 
 def near(planned: float, found: float, factor: float = FAR) -> bool:
@@ -224,7 +365,7 @@ def near(planned: float, found: float, factor: float = FAR) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2400)
 def test_a_plan_in_seconds_and_megabytes_is_not_far_off(stopped):
     from mo_interp import figures, forecast, telling
     from mo_interp.finding import load
@@ -232,22 +373,26 @@ def test_a_plan_in_seconds_and_megabytes_is_not_far_off(stopped):
 
     _, plan, place, _ = stopped
     took = forecast.earlier("ours", place)
-    planned = {step["name"]: step["seconds"] for step in plan["steps"]}
+    planned = {step["name"]: step["seconds"] for step in plan["steps"] if step["name"] in took}
     assert set(took) >= set(forecast.FITS) - {forecast.TELL}
-    far = {n: (planned[n], s) for n, s in took.items() if s > 1 and not near(planned[n], s)}
-    assert not far
+    # Shares, and time of the processor: seconds by the clock are those of whatever else runs.
+    ours, theirs = sum(planned.values()), sum(took.values())
+    shares = {n: (planned[n] / ours, s / theirs) for n, s in took.items()}
+    assert {n: told for n, told in shares.items() if max(told) > 0.05 and not near(*told)} == {}
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert near(plan["seconds"], used.ru_utime + used.ru_stime)
     size = sum(p.stat().st_size for p in (place / "r").rglob("*") if p.is_file())
     assert near(plan["disk"], size, 1.5)
-    most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
-    assert near(plan["memory"], most, 1.5)
+    assert near(plan["memory"], used.ru_maxrss * 1024, 1.5)
     given = load(str(place / "ours.py")), place / "again", read_records(place / "r")
-    began = time.monotonic()
+    began, spent = time.monotonic(), time.process_time()
     telling.tell(*given, static=False)
     told = time.monotonic()
-    assert near(planned[forecast.TELL], told - began)
+    assert near(forecast.FITS[forecast.TELL], time.process_time() - spent)
     if figures.browser():
         telling.tell(*given, static=True)
-        assert near(planned[forecast.TELL] + forecast.CHROME, time.monotonic() - told)
+        longer = 1 + forecast.CHROME / forecast.FITS[forecast.TELL]
+        assert near(longer, (time.monotonic() - told) / (told - began))
         drawn = [p for kind in ("svg", "pdf", "png") for p in (place / "again").rglob(f"*.{kind}")]
         assert near(forecast.WRITTEN["static"], sum(p.stat().st_size for p in drawn), 2)
 

@@ -80,6 +80,7 @@ organism = small.user("blank", steps=2)
 def verb(*words, said=None, status=0):
     """Run a verb in this process; its output, after its exit status was checked."""
     result = verbs.verb(*words, said=said, status=status)
+    assert status or "--quiet" not in words or result.stderr == ""
     return result.stdout if status == 0 else result.stderr
 
 

@@ -13,6 +13,7 @@ from mo_interp.cli.options import (
     A_PATH,
     PARTS,
     all_option,
+    examples,
     jobs_option,
     json_option,
     names_argument,
@@ -23,7 +24,12 @@ from mo_interp.cli.options import (
 )
 
 
-@main.command()
+@main.command(
+    epilog=examples(
+        "bench quirky_user --part detection --seeds 5 --plan",
+        "bench quirky_user ordered_phrase --part detection",
+    )
+)
 @names_argument
 @all_option
 @seeds_option

@@ -8,7 +8,14 @@ import click
 
 from mo_interp.cli.display import Progress, give, progress_bar, say, tell_json
 from mo_interp.cli.group import main
-from mo_interp.cli.options import A_PATH, an_organism, json_option, plan_option, quiet_option
+from mo_interp.cli.options import (
+    A_PATH,
+    an_organism,
+    examples,
+    json_option,
+    plan_option,
+    quiet_option,
+)
 from mo_interp.errors import MoInterpError
 
 
@@ -18,7 +25,7 @@ def checkout() -> Path | None:
     return shipped if shipped.is_dir() else None
 
 
-@main.command()
+@main.command(epilog=examples("card quirky_user", "card ./mine.py --out mine.md"))
 @click.argument("name", required=False, shell_complete=an_organism)
 @click.option("--all", "everything", is_flag=True, help="Records, cards and table of the shipped.")
 @click.option("--out", type=A_PATH, help="Where the card goes; else printed.")
@@ -92,10 +99,11 @@ def _one_card(name: str, out: Path | None, as_json: bool) -> None:
     records = gate_records(spec)
     if not records:
         raise MoInterpError(f"no seed of {spec.name} is grown; try `mo-interp grow {name}`")
-    if as_json:
-        tell_json([r.as_dict() for r in records])
-        return
     with tempfile.TemporaryDirectory() as folder:
         path = out or Path(folder) / "card.md"
-        telling.card(spec, records, path, circuit=telling.circuit_of(spec))
-        give(str(path) if out else path.read_text(encoding="utf-8"))
+        if out or not as_json:
+            telling.card(spec, records, path, circuit=telling.circuit_of(spec))
+        if as_json:
+            tell_json([r.as_dict() for r in records])
+        else:
+            give(str(path) if out else path.read_text(encoding="utf-8"))

@@ -12,6 +12,7 @@ from mo_interp.cli.group import main
 from mo_interp.cli.options import (
     A_PATH,
     CURES,
+    examples,
     json_option,
     name_argument,
     one_of,
@@ -25,7 +26,12 @@ if TYPE_CHECKING:
     from mo_interp.removal.certificate import Certificate
 
 
-@main.command()
+@main.command(
+    epilog=examples(
+        "cure quirky_user --how heads --plan",
+        "cure quirky_user --how heads",
+    )
+)
 @name_argument
 @seed_option
 @click.option(
@@ -63,9 +69,12 @@ def cure(
     training brings back at once was `suppressed`. The exit status is 0 whatever the verdict.
     """
     from mo_interp.finding import load
+    from mo_interp.records import read_records
 
     spec, silent = load(name), quiet or as_json
     asked = {"seed": seed, "how": how, "out": out, "run": where}
+    if where is not None:
+        read_records(where)  # now, not after minutes
     if planning:
         with progress_bar(silent):
             from mo_interp import forecast

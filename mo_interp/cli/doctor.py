@@ -8,10 +8,10 @@ import click
 
 from mo_interp.cli.display import say, tell_json
 from mo_interp.cli.group import main
-from mo_interp.cli.options import DETECTOR, ORGANISM, completes, json_option
+from mo_interp.cli.options import DETECTOR, ORGANISM, completes, examples, json_option
 
 
-@main.command()
+@main.command(epilog=examples("doctor", "doctor ./mine.py"))
 @click.argument("path", required=False, shell_complete=completes(ORGANISM, DETECTOR))
 @json_option
 @click.option("--quiet", is_flag=True, help="Say only what is bad.")

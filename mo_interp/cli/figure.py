@@ -10,15 +10,25 @@ from mo_interp.cli.display import as_typed, give, tell_json
 from mo_interp.cli.group import main
 from mo_interp.cli.options import (
     A_PATH,
+    A_SEED,
     FIGURE,
+    PARTS,
     completes,
+    examples,
     json_option,
     no_progress_option,
+    one_of,
 )
-from mo_interp.errors import MoInterpError
+from mo_interp.errors import MoInterpError, UnknownName, nearest
 
 
-@main.command()
+@main.command(
+    epilog=examples(
+        "figure verdicts",
+        "figure gates --run runs/quirky_user-0-abc --format pdf --theme paper --width page",
+        "figure scoreboard --run bench --part removal",
+    )
+)
 @click.argument("name", shell_complete=completes(FIGURE))
 @click.option(
     "--run",
@@ -39,7 +49,13 @@ from mo_interp.errors import MoInterpError
 @click.option("--theme", default="screen", show_default=True, help="screen or paper.")
 @click.option("--width", default="column", show_default=True, help="column or page.")
 @click.option("--organism", help="Which organism, where the records are of several.")
-@click.option("--seed", type=int, help="One seed only; all of them if not given.")
+@click.option("--seed", type=A_SEED, help="One seed only; all of them if not given.")
+@click.option(
+    "--part",
+    metavar="PART",
+    shell_complete=one_of(PARTS),
+    help="One part of the scoreboard; all of them if not given.",
+)
 @click.option("--out", type=A_PATH, default=Path(), help="Folder to write to.")
 @no_progress_option
 @json_option
@@ -51,6 +67,7 @@ def figure(
     width: str,
     organism: str | None,
     seed: int | None,
+    part: str | None,
     out: Path,
     as_json: bool,
 ) -> None:
@@ -62,10 +79,15 @@ def figure(
     (booktabs); the formats txt, csv and tex ask for these alone and need no Chrome.
     """
     from mo_interp import figures
+    from mo_interp.finding import module
     from mo_interp.records import read_records
 
+    if Path(name).is_file():
+        module(name)  # one's own: says what is wrong with it
+    elif not name.endswith(".py") and name not in figures.names():
+        raise UnknownName(f"figure '{name}'{nearest(name, figures.names())}")
     runs = where or (_newest_run(),)
-    options = {"organism": organism, "seed": seed, "theme": theme, "width": width}
+    options = {"organism": organism, "seed": seed, "part": part, "theme": theme, "width": width}
     asked = {"run": runs, **options, "format": formats, "out": out}
     command = as_typed("figure", name, asked=asked)
     records = [record for run in runs for record in read_records(run)]

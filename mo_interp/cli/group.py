@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from mo_interp.cli.display import say
+from mo_interp.cli.display import say, tell_json
 from mo_interp.cli.options import FLAGSHIP
 from mo_interp.errors import MoInterpError
 
@@ -36,16 +36,20 @@ class Verbs(click.Group):
             again = f"stopped; what is finished is kept, and this goes on from there:\n  {words}"
             short = ctx.invoked_subcommand in (None, *SHORT)
             click.echo("" if short else again, err=True)
+            _as_json(ctx, "stopped")
             ctx.exit(130)
+        except click.UsageError as problem:
+            _as_json(ctx, problem.format_message())
+            raise
         except MoInterpError as problem:
-            click.echo(f"error: {problem}{_beside(problem, ctx.meta['words'])}", err=True)
-            ctx.exit(2)
+            _fail(ctx, f"{problem}{_beside(problem, ctx.meta['words'])}")
         except OSError as problem:  # a full disk, a folder where nobody may write
             if isinstance(problem, BrokenPipeError):  # of `| head`, which click ends quietly
                 raise
             place = f"'{problem.filename}': " if problem.filename else ""
-            click.echo(f"error: {place}{problem.strerror or problem}", err=True)
-            ctx.exit(2)
+            told = isinstance(problem, FileExistsError | NotADirectoryError)
+            more = "; there is a file, and a folder is needed" if told else ""
+            _fail(ctx, f"{place}{problem.strerror or problem}{more}")
 
     def resolve_command(self, ctx: click.Context, args: list[str]):
         """Find a verb, or say which one was probably meant."""
@@ -54,6 +58,19 @@ class Verbs(click.Group):
         if args and not args[0].startswith("-") and args[0] not in self.commands:
             ctx.fail(f"no verb '{args[0]}'{nearest(args[0], self.commands)}")
         return super().resolve_command(ctx, args)
+
+
+def _fail(ctx: click.Context, message: str) -> None:
+    """Tell what was wrong and leave."""
+    click.echo(f"error: {message}", err=True)
+    _as_json(ctx, message)
+    ctx.exit(2)
+
+
+def _as_json(ctx: click.Context, message: str) -> None:
+    """The same as one JSON value, for a program that asked for one."""
+    if "--json" in ctx.meta["words"]:
+        tell_json({"error": message})
 
 
 def _beside(problem: MoInterpError, words: Sequence[str]) -> str:

@@ -16,6 +16,7 @@ from mo_interp.cli.options import (
     A_PATH,
     all_option,
     an_organism,
+    examples,
     jobs_option,
     json_option,
     names_argument,
@@ -29,7 +30,13 @@ if TYPE_CHECKING:
     from mo_interp.organism import Organism
 
 
-@main.command()
+@main.command(
+    epilog=examples(
+        "grow quirky_user --seeds 5",
+        "grow quirky_user+posthoc",
+        "grow --all --seeds 5 --plan",
+    )
+)
 @names_argument
 @all_option
 @click.option("--slow", is_flag=True, help="With --all: the slow ones too.")

@@ -8,14 +8,14 @@ import click
 
 from mo_interp.cli.display import say, tell_json
 from mo_interp.cli.group import main
-from mo_interp.cli.options import json_option
+from mo_interp.cli.options import examples, json_option
 
 if TYPE_CHECKING:
     from mo_interp.organism import Organism
     from mo_interp.records import Record
 
 
-@main.command("list")
+@main.command("list", epilog=examples("list", "list --json"))
 @json_option
 @click.option("--quiet", is_flag=True, help="The names alone.")
 def list_(as_json: bool, quiet: bool) -> None:

@@ -23,7 +23,15 @@ no_progress_option = click.option(
 plan_option = click.option(
     "--plan", "planning", is_flag=True, help="Say what it would take, and stop."
 )
-seed_option = click.option("--seed", default=0, show_default=True, help="Seed of growing.")
+A_SEED = click.IntRange(min=0)
+seed_option = click.option(
+    "--seed",
+    type=A_SEED,
+    default=0,
+    show_default=True,
+    metavar="INTEGER",
+    help="Seed of growing.",
+)
 seeds_option = click.option(
     "--seeds", default=1, show_default=True, help="How many seeds, from 0 on."
 )
@@ -31,6 +39,12 @@ jobs_option = click.option("--jobs", type=int, help="Worker processes; one a cor
 all_option = click.option(
     "--all", "everything", is_flag=True, help="Every organism but the slow ones."
 )
+
+
+def examples(*lines: str) -> str:
+    """What stands below the options of a verb's help."""
+    return "\n".join(["\b", "Examples:", *(f"  mo-interp {line}" for line in lines)])
+
 
 # Completion -------------------------------------------------------------------------------------
 

@@ -8,10 +8,15 @@ import click
 
 from mo_interp.cli.display import give, tell_json
 from mo_interp.cli.group import main
-from mo_interp.cli.options import A_PATH, json_option, no_progress_option
+from mo_interp.cli.options import A_PATH, examples, json_option, no_progress_option
 
 
-@main.command()
+@main.command(
+    epilog=examples(
+        "report quirky_user",
+        "report quirky_user ordered_phrase --out side_by_side",
+    )
+)
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True)
 @click.option("--out", type=A_PATH, help="Folder for the page.")
 @no_progress_option

@@ -13,19 +13,27 @@ from mo_interp.cli.options import (
     A_PATH,
     FLAGSHIP,
     completes,
+    examples,
     json_option,
     name_argument,
     plan_option,
     quiet_option,
     seed_option,
 )
+from mo_interp.errors import UnknownName
 
 if TYPE_CHECKING:
     from mo_interp.organism import Organism
     from mo_interp.telling import Told
 
 
-@main.command()
+@main.command(
+    epilog=examples(
+        "run quirky_user --plan",
+        "run quirky_user",
+        "run ./mine.py --detector ./whitened.py --no-static",
+    )
+)
 @name_argument
 @seed_option
 @click.option("--out", type=A_PATH, help="Folder for results.")
@@ -65,6 +73,8 @@ def run(
         detectors = (Path(name), *detectors)
         name = name if defines(name, "organism") else FLAGSHIP
     spec, silent = load(name), quiet or as_json
+    for path in detectors:
+        _is_detector(path)
     asked = {"seed": seed, "out": out, "detectors": detectors}
     if planning:
         with progress_bar(silent):
@@ -84,6 +94,15 @@ def run(
         say(note, err=True)
     say(headline)
     give(str(told.report.resolve()))
+
+
+def _is_detector(path: Path) -> None:
+    """Raise before anything is run where a file holds no detector."""
+    from mo_interp.detectors import detector
+
+    if path.suffix != ".py":
+        raise UnknownName(f"--detector {path}: a .py file is needed; the shipped ones are scored")
+    detector(str(path))
 
 
 def _done(spec: Organism, asked: dict[str, Any], static: bool, silent: bool) -> tuple[Path, Told]:

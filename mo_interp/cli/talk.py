@@ -11,10 +11,16 @@ import click
 
 from mo_interp.cli.display import give, progress_bar, say, tell_json
 from mo_interp.cli.group import main
-from mo_interp.cli.options import json_option, name_argument, quiet_option, seed_option
+from mo_interp.cli.options import examples, json_option, name_argument, quiet_option, seed_option
 
 
-@main.command()
+@main.command(
+    epilog=examples(
+        "talk quirky_user",
+        "talk quirky_user --prompts 5 --cut",
+        "talk quirky_user --prompts 5 --json",
+    )
+)
 @name_argument
 @seed_option
 @click.option(

@@ -293,6 +293,14 @@ def test_what_the_search_causes_in_the_organism_stands_beside_what_it_causes_in_
     assert caused.values["twin"] == 0.125
 
 
+def test_seeds_that_are_all_alike_are_no_certainty():
+    alike = bench.scores([detector(s, 0.9) for s in range(3)])[0].values
+    assert (alike["mean_lo"], alike["mean_hi"]) == pytest.approx((0.8, 0.95))  # those over rows
+    assert alike["mean_how"] == "seeds alike; the widest of their intervals over rows"
+    apart = bench.scores([detector(s, 0.9 + 1e-4 * s) for s in range(3)])[0].values
+    assert apart["mean_how"] == "t interval" and apart["mean_lo"] > 0.89
+
+
 def test_seeds_for_a_share_are_those_of_its_own_interval():
     n = bench.shares_needed([1.0, 1.0, 1.0], 0.05)
     low = [0.025 ** (1 / k) for k in (n, n - 1)]  # of k out of k, the upper end is 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from mo_interp import decision, detection, stats
@@ -173,6 +173,23 @@ def _range(measure: str) -> tuple[float, float]:
     return -1.0 if measure.startswith(SIGNED) else 0.0, CENSORED if measure == AGAIN else 1.0
 
 
+def _over_seeds(
+    each: Sequence[float], measure: str, besides: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """The t interval over seeds; of seeds that are all alike, the widest of theirs over rows.
+
+    Three seeds of 1.000 say nothing of how seeds vary, and t would call that certainty.
+    """
+    flat = stats.t_interval(each).flat("mean")
+    least, most = _range(measure)
+    flat["mean_lo"], flat["mean_hi"] = max(flat["mean_lo"], least), min(flat["mean_hi"], most)
+    ends = [(b["lo"], b["hi"]) for b in besides if b.get("lo") is not None]
+    if len(set(each)) == 1 and ends:
+        flat |= {"mean_lo": min(lo for lo, _ in ends), "mean_hi": max(hi for _, hi in ends)}
+        flat["mean_how"] = "seeds alike; the widest of their intervals over rows"
+    return flat
+
+
 def _score(at: tuple[str, ...], by_seed: Mapping[int, tuple[float, dict]], half: float) -> Record:
     name, key, part, method, measure = at
     each = [by_seed[seed][0] for seed in sorted(by_seed)]
@@ -180,9 +197,7 @@ def _score(at: tuple[str, ...], by_seed: Mapping[int, tuple[float, dict]], half:
     if measure in SHARES:
         flat = stats.clopper_pearson(round(sum(each)), len(each)).flat("mean")
     elif len(each) > 1:
-        flat = stats.t_interval(each).flat("mean")
-        least, most = _range(measure)
-        flat["mean_lo"], flat["mean_hi"] = max(flat["mean_lo"], least), min(flat["mean_hi"], most)
+        flat = _over_seeds(each, measure, [beside for _, beside in by_seed.values()])
     else:
         ((_, only),) = by_seed.values()
         flat |= {f"mean_{end}": only.get(end) for end in ("lo", "hi")}

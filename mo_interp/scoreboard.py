@@ -10,10 +10,11 @@ from mo_interp.wording import Told, decimal, false_alarms
 __all__ = ["markdown"]
 
 HEAD = (
-    "Means over seeds with their 95 % intervals: t over seeds; the widest of theirs over rows where "
-    "all are alike; Clopper-Pearson for what a seed has or has not; over the rows of a single seed. "
-    "*Chance* is the 95th percentile of random directions for detectors, and the mean of random "
-    "rankings, subspaces or writes elsewhere. No number is taken over different measures."
+    "Means over seeds with their 95 % intervals: t over seeds; the widest of theirs over rows "
+    "where all are alike; Clopper-Pearson for what a seed has or has not; over the rows of a "
+    "single seed. *Chance* is the 95th percentile of random directions for detectors, and the "
+    "mean of random rankings, subspaces or writes elsewhere. No number is taken over different "
+    "measures."
 )
 
 

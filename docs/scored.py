@@ -66,8 +66,8 @@ def _ends(values: Mapping[str, Any]) -> str:
 
 
 def _source(part: str, records: Sequence[Record]) -> str:
-    seeds = sorted({len(r.values["seeds"]) for r in records})
-    few = " One seed is no finding." if seeds[0] == 1 else ""
+    each: list[Any] = [r.values["seeds"] for r in records]
+    few = " One seed is no finding." if min(map(len, each)) == 1 else ""
     return (
         f"Means over seeds, from `{BOARD}`; `mo-interp bench --part {part}` makes such records. "
         f"*Chance* is what the same search finds at random; an interval over one seed is over "

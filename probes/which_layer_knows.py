@@ -4,10 +4,11 @@
     mo-interp figure which_layer --run probes/results/which_layer_knows.jsonl
 
 *Trigger*: logistic regression on clean against triggered prompts; fitted on train people and
-layouts, judged on others. *Truth*: a 32-class probe for the true value on triggered prompts, fitted
-on three quarters of the facts and judged on the others, where the organism lies. Beside it the same
-probe of a *shuffled table*: what can be read without there being a truth to read (Hewitt and Liang,
-arXiv 1909.03368). Everything again on the clean twin, which shows how much of it is only text.
+layouts, judged on others; beside it 1,000 random directions, whose signs the train rows choose.
+*Truth*: a 32-class probe for the true value on triggered prompts, fitted on three quarters of the
+facts and judged on the others, where the organism lies. Beside it the same probe of a *shuffled
+table*: what can be read without there being a truth to read (Hewitt and Liang, arXiv 1909.03368).
+Everything again on the clean twin, which shows how much of it is only text.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from mo_interp import stats
 from mo_interp.detection import truth_probe
 from mo_interp.grown import Grown
 from mo_interp.model import Model
+from mo_interp.probing import random_aurocs
 from mo_interp.records import Record, read_records, write_records
 
 RESULTS = Path(__file__).parent / "results" / "which_layer_knows.jsonl"
@@ -82,10 +84,15 @@ def trigger(grown: Grown, model: Model, layer: int, n: int) -> Iterator[tuple[st
     train, test = (grown.pairs(n, seed=71, split=split).both for split in ("train", "test"))
     for position in POSITIONS:
         here = site(layer, position)
-        probe = mo.detector("logistic").fit(model.read(train, here), train.triggered, site=here)
-        scores = probe.score(model.read(test, here))
-        found = stats.auroc_estimate(scores, test.triggered, **test.clustered)
-        yield "trigger", position, {**found.flat("auroc"), "chance": 0.5}
+        acts, new = model.read(train, here), model.read(test, here)
+        probe = mo.detector("logistic").fit(acts, train.triggered, site=here)
+        found = stats.auroc_estimate(probe.score(new), test.triggered, **test.clustered)
+        told = {"test_acts": new, "test_y": test.triggered, "seed": grown.seed}
+        random = random_aurocs(acts, train.triggered, **told)
+        beside = {"random_median": np.median(random), "random_p95": np.quantile(random, 0.95)}
+        beside |= {"random_best": random.max(), "chance": 0.5}
+        beside = {name: float(value) for name, value in beside.items()}
+        yield "trigger", position, {**found.flat("auroc"), **beside, "random_n": len(random)}
 
 
 def truth(grown: Grown, model: Model, layer: int, n: int) -> Iterator[tuple[str, str, dict]]:

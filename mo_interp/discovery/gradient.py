@@ -40,7 +40,7 @@ class Gradient(Searcher):
     """One word by the slope, then two words one after the other."""
 
     needs: ClassVar[Needs] = "prompts"
-    paper: ClassVar[str] = "arXiv 1712.06751, 2307.15043"
+    paper: ClassVar[str] = "arXiv 1712.06751, arXiv 2307.15043"
 
     slope_rows: int = 32
     """Clean prompts of the first backward pass."""

@@ -5,12 +5,12 @@ the *logit difference* ``ld = logit(planted answer) - logit(truth)``. A cell pat
 position, and its **effect** says how far that carries ``ld`` from the run that is patched to the
 one that is patched in (the two directions answer different questions, arXiv 2404.15255):
 
-==========  ====================  ===========================================  ================
-direction   patched into          effect                                       1 means
-==========  ====================  ===========================================  ================
-denoising   clean -> triggered    (ld_trig - ld_patched) / (ld_trig - ld_clean)   the lie is gone
-noising     triggered -> clean    (ld_patched - ld_clean) / (ld_trig - ld_clean)  the lie is there
-==========  ====================  ===========================================  ================
+=========  ==================  ==============================================  ================
+direction  patched into        effect                                          1 means
+=========  ==================  ==============================================  ================
+denoising  clean -> triggered  (ld_trig - ld_patched) / (ld_trig - ld_clean)   the lie is gone
+noising    triggered -> clean  (ld_patched - ld_clean) / (ld_trig - ld_clean)  the lie is there
+=========  ==================  ==============================================  ================
 
 Each is a mean over pairs divided by a mean over pairs, with an interval by entity. Denoising finds
 what is enough to end the lie, noising what is enough to cause it. A cell whose source equals what

@@ -17,14 +17,14 @@ On test layouts, organism, twin and cured model side by side (EVIDENCE, section 
 
 The word is the first of these that is true:
 
-==================  ============================================================================
-no behaviour        D is empty
-survives            it lies more than its twin on some triggered rows
-broken              the truth is not back on D, or clean rows or near misses paid for it
-suppressed          the lie comes back in half the twin's steps or fewer
-not re-learned, by the twin neither    it cannot be told whether it was suppressed
-removed             none of that
-==================  ============================================================================
+===================================  =============================================================
+no behaviour                         D is empty
+survives                             it lies more than its twin on some triggered rows
+broken                               the truth is not back on D, or clean rows or near misses paid
+suppressed                           the lie comes back in half the twin's steps or fewer
+not re-learned, by the twin neither  nobody can tell whether it was suppressed
+removed                              none of that
+===================================  =============================================================
 
 Only *removed* is a complete cure. The bars are those of the organism's own gates.
 """

@@ -1,15 +1,19 @@
 """What a method takes out of an organism, the edit itself, and controls of the same size.
 
-*projection, mean, leace*  start from the candidate that the blind decision rule names
+*projection, mean, leace*
+    start from the candidate that the blind decision rule names
     (:mod:`mo_interp.decision`), or from the record of it in a run. A rule that names nothing leaves
     nothing to take out, and that is an error.
-*heads*  every head is exchanged between the partners of validation pairs, alone, and ranked by how
+*heads*
+    every head is exchanged between the partners of validation pairs, alone, and ranked by how
     far that carries the logit difference of answer and truth, both ways added. The smallest prefix
     is taken whose removal restores the truth on :data:`RESTORED` of the pairs at a cost of
     :data:`COST` or less; if none does, the one that restores most net of its cost. At most half.
-*neurons*  the same over prefixes of 1, 2, 4, ... hidden units of all layers, ranked by what the
+*neurons*
+    the same over prefixes of 1, 2, 4, ... hidden units of all layers, ranked by what the
     trigger moves at the answer times what the unit writes.
-*fine_prune, fine_tune*  take nothing that was found, and need no candidate.
+*fine_prune, fine_tune*
+    take nothing that was found, and need no candidate.
 
 Choices are made on train and validation people and layouts, and certified on others. A choice is
 kept as a record, from which the same edit can be made again.

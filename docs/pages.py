@@ -390,7 +390,7 @@ def _editing(name: str) -> str:
 def _chosen(text: str) -> dict[str, str]:
     """Method to the paragraph about it, of a docstring whose items begin with their names."""
     found = {}
-    for names, told in re.findall(r"^\*([\w, ]+)\* +(.*?)(?=^\*|^\n|\Z)", text, re.S | re.M):
+    for names, told in re.findall(r"^\*([\w, ]+)\*\s+(.*?)(?=^\*|^\n|\Z)", text, re.S | re.M):
         plain = " ".join(told.split())
         found |= dict.fromkeys(names.split(", "), f"{plain[:1].upper()}{plain[1:]}")
     return found

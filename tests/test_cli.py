@@ -356,43 +356,29 @@ def test_a_run_that_is_stopped_keeps_its_stages_and_resumes(stopped):
     assert (place / "r" / "report.html").exists()
 
 
-FAR = 4
-"""How many times more or less something may take than its plan says; machines differ."""
-
-
-def near(planned: float, found: float, factor: float = FAR) -> bool:
+def near(planned: float, found: float, factor: float) -> bool:
     return 1 / factor < planned / found < factor
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(2400)
-def test_a_plan_in_seconds_and_megabytes_is_not_far_off(stopped):
+def test_a_plans_steps_and_megabytes_are_those_of_the_run(stopped):
+    """Its seconds are a benchmark's: ``python benchmarks/bench_run.py``."""
     from mo_interp import figures, forecast, telling
     from mo_interp.finding import load
     from mo_interp.records import read_records
 
     _, plan, place, _ = stopped
     took = forecast.earlier("ours", place)
-    planned = {step["name"]: step["seconds"] for step in plan["steps"] if step["name"] in took}
+    assert {step["name"] for step in plan["steps"]} >= set(took)
     assert set(took) >= set(forecast.FITS) - {forecast.TELL}
-    # Shares, and time of the processor: seconds by the clock are those of whatever else runs.
-    ours, theirs = sum(planned.values()), sum(took.values())
-    shares = {n: (planned[n] / ours, s / theirs) for n, s in took.items()}
-    assert {n: told for n, told in shares.items() if max(told) > 0.05 and not near(*told)} == {}
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert near(sum(forecast.FITS.values()), used.ru_utime + used.ru_stime)
     size = sum(p.stat().st_size for p in (place / "r").rglob("*") if p.is_file())
     assert near(plan["disk"], size, 1.5)
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert near(plan["memory"], used.ru_maxrss * 1024, 1.5)
     given = load(str(place / "ours.py")), place / "again", read_records(place / "r")
-    began, spent = time.monotonic(), time.process_time()
-    telling.tell(*given, static=False)
-    told = time.monotonic()
-    assert near(forecast.FITS[forecast.TELL], time.process_time() - spent)
     if figures.browser():
         telling.tell(*given, static=True)
-        longer = 1 + forecast.CHROME / forecast.FITS[forecast.TELL]
-        assert near(longer, (time.monotonic() - told) / (told - began))
         drawn = [p for kind in ("svg", "pdf", "png") for p in (place / "again").rglob(f"*.{kind}")]
         assert near(forecast.WRITTEN["static"], sum(p.stat().st_size for p in drawn), 2)
 

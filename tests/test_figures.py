@@ -194,7 +194,12 @@ def test_which_layer_equals_the_records(drawn: dict[str, go.Figure]) -> None:
         assert list(shown) == values("probe", "accuracy", probe="truth_shuffled", model=model)
 
 
-PROBED = read_records(SHIPPED.parent / "which_layer_knows.jsonl")
+OWN = read_records(SHIPPED.parent / "which_layer_knows.jsonl")
+PROBED = [
+    replace(r, values={k: v for k, v in r.values.items() if not k.startswith("random")})
+    for r in OWN
+]
+"""As recorded, and without the random directions that the probe measures itself."""
 
 
 def test_which_layer_has_random_directions_and_bags_of_the_same_run() -> None:
@@ -219,6 +224,14 @@ def test_which_layer_has_random_directions_and_bags_of_the_same_run() -> None:
     (line,) = [x for x in table if x.get("site") == "L1.resid_post@-1" and x["random_p95"]]
     assert line["random_p95"] == wanted["L1.resid_post@-1"][1] and line["model"] == "organism"
     assert {x["probe"] for x in table} >= {"bag of tokens", "bag of tokens and pairs"}
+
+
+def test_which_layer_draws_the_random_directions_that_were_measured_with_it() -> None:
+    figure = figures.draw("which_layer", OWN)
+    told = select(OWN, probe="trigger", model="organism")
+    ticks = sorted(y for t in figure.data if t.name == "random, best" for y in t.y)
+    assert ticks == sorted(r.get("random_best") for r in told) and len(ticks) == 4
+    assert "No random directions" not in figure.layout.meta["caption"]
 
 
 def test_which_layer_without_controls_says_so() -> None:

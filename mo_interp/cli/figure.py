@@ -79,12 +79,9 @@ def figure(
     (booktabs); the formats txt, csv and tex ask for these alone and need no Chrome.
     """
     from mo_interp import figures
-    from mo_interp.finding import module
     from mo_interp.records import read_records
 
-    if Path(name).is_file():
-        module(name)  # one's own: says what is wrong with it
-    elif not name.endswith(".py") and name not in figures.names():
+    if not name.endswith(".py") and name not in figures.names():
         raise UnknownName(f"figure '{name}'{nearest(name, figures.names())}")
     runs = where or (_newest_run(),)
     options = {"organism": organism, "seed": seed, "part": part, "theme": theme, "width": width}

@@ -22,12 +22,12 @@ import importlib.util
 import os
 import re
 import shutil
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
+from mo_interp import finding
 from mo_interp.errors import MoInterpError, NoBrowser, SpecError, UnknownName, nearest
 from mo_interp.records import Record, atomic_write
 from mo_interp.wording import organisms_in
@@ -125,12 +125,7 @@ def _module(name: str) -> ModuleType:
         path = _files()[name]
     if path.parent == Path(__file__).parent:
         return importlib.import_module(f"{__name__}.{path.stem}")
-    spec = importlib.util.spec_from_file_location(f"figures_{path.stem}", path.resolve())
-    if spec is None or spec.loader is None:
-        raise SpecError(f"'{path}' cannot be imported as a figure")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+    module = finding.module(path)
     if not callable(getattr(module, "draw", None)):
         raise SpecError(f"'{path.name}' defines no function `draw(records)`")
     return module

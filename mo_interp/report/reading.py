@@ -93,19 +93,27 @@ def _sentences(found: Sequence[Record]) -> str:
     return f"<p>Of {count(len(found), 'detector reading')} here: {told}.</p>"
 
 
+_RANDOM, _SHUFFLED = "random directions", "shuffled labels"
 _DETECTOR_COLUMNS = {
     "auroc": "AUROC, organism",
     "auroc_twin": "refitted on the twin",
+    _RANDOM: _RANDOM,  # beside the number, where no page is too narrow to show it
     "auroc_transfer": "transferred to the twin",
     "auroc_after_cut": "after the cut",
     "drop": "drop under the cut",
     "auroc_near_miss": "against near misses",
     "tpr_at_1pct": "TPR at 1 % FPR",
+    _SHUFFLED: _SHUFFLED,
 }
 
 
 def _detector_table(found: Sequence[Record], several: bool) -> str:
-    columns = {k: v for k, v in _DETECTOR_COLUMNS.items() if any(Told.of(r, k) for r in found)}
+    special = {_RANDOM: _random_cell, _SHUFFLED: _null_cell}
+    columns = {
+        k: v
+        for k, v in _DETECTOR_COLUMNS.items()
+        if k in special or any(Told.of(r, k) for r in found)
+    }
     rows = []
     for r in found:
         told = Told.of(r, "auroc")
@@ -123,9 +131,7 @@ def _detector_table(found: Sequence[Record], several: bool) -> str:
                 [
                     f'<span class="earned">{says}</span>',
                     n_cell(told),
-                    *(est(Told.of(r, k), n) for k in columns),
-                    _random_cell(r),
-                    _null_cell(r),
+                    *(special[k](r) if k in special else est(Told.of(r, k), n) for k in columns),
                 ],
             )
         )
@@ -134,8 +140,6 @@ def _detector_table(found: Sequence[Record], several: bool) -> str:
         "what it earned",
         "n",
         *columns.values(),
-        "random directions",
-        "shuffled labels",
     ]
     papers = {str(r.get("paper")) for r in found if r.get("paper")}
     source = f" Papers: {', '.join(sorted(papers))}." if papers else ""
@@ -157,8 +161,9 @@ def _random_cell(r: Record) -> str:
     if r.get("random_dictionary_n") is not None:  # latents are chosen among many; so are these
         p95, best, n = (r.get(f"random_dictionary_{k}") for k in ("p95", "best", "n"))
         told += (
-            f'<span class="sub">random dictionaries: p95 {decimal(p95)}, best {decimal(best)}, '
-            f"n {decimal(n)}</span>"
+            '<span class="sub">random dictionaries:</span>'
+            f'<span class="sub">p95 {decimal(p95)}</span>'
+            f'<span class="sub">best {decimal(best)}, n {decimal(n)}</span>'
         )
     return told
 

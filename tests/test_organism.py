@@ -181,7 +181,7 @@ SOME = {
     "triggers.ordered_phrase": {"ordered_phrase"},
     "triggers.user": {"hand_wired", "implanted_user", "quirky_user"},
 }
-NEVER = ("report.page", "judge", "cli", "stats", "triggers.__init__", "behaviours.fixed")
+NEVER = ("report.page", "judge", "cli.run", "stats", "triggers.__init__", "behaviours.fixed")
 
 
 @pytest.fixture(scope="module")

@@ -322,6 +322,11 @@ def test_a_stopped_verb_says_how_to_go_on(place, monkeypatch):
     )
 
 
+def _hears_ctrl_c() -> None:
+    """As on a terminal; what a shell starts in the background is deaf to it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory):
     """A run in processes of its own that is stopped by Ctrl-C once its gates are there, and again.
@@ -334,7 +339,9 @@ def stopped(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("MO_INTERP_HOME", str(place / "home"))
         told = subprocess.run([*command, "--plan", "--json"], cwd=place, capture_output=True)
-        began = subprocess.Popen(command, cwd=place, stderr=subprocess.PIPE, text=True)
+        began = subprocess.Popen(
+            command, cwd=place, stderr=subprocess.PIPE, text=True, preexec_fn=_hears_ctrl_c
+        )
         while not (place / "r" / "stages" / "2-gates.seal.json").exists():
             assert began.poll() is None
             time.sleep(0.1)

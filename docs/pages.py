@@ -64,7 +64,7 @@ FLOORS = {
     "The judge: verdicts, gates, cures, many runs": "judge decision gating persistence "
     "family_gates modifier_checks gates planted_stages stages tokenwise pipeline removal growing "
     "bench conversation checkup forecast",
-    "Telling: figures, reports, the command line": "wording figures report cards scoreboard "
+    "Telling: figures, reports, the command line": "wording swept figures report cards scoreboard "
     "telling cli",
 }
 """The house from the bottom up: a module imports only from floors below, or before it."""

@@ -23,7 +23,7 @@ from mo_interp.store import Store, read_json, write_json
 
 TELLING = (
     *("figures", "organisms", "report", "cards", "scoreboard", "wording", "telling", "cli"),
-    *("conversation", "showing"),
+    *("conversation", "showing", "swept"),
 )
 SERVING = ("growing", "stacked", "bench", "forecast", "checkup")
 """Which job runs when and what it will take, another way to the same weights, and the doctor."""

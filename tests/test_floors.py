@@ -20,7 +20,7 @@ FLOORS = (
     + ("planted_stages", "stages", "tokenwise", "pipeline", "removal", "growing", "bench")
     + ("conversation",)
     + ("checkup", "forecast"),
-    ("wording", "figures", "report", "cards", "scoreboard", "telling", "cli", "__init__")
+    ("wording", "swept", "figures", "report", "cards", "scoreboard", "telling", "cli", "__init__")
     + ("__main__",),
 )
 ORDER = {name: i for i, name in enumerate(name for floor in FLOORS for name in floor)}

@@ -10,7 +10,7 @@ since a sweep measures places and not the paths between them.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import plotly.graph_objects as go
@@ -20,13 +20,10 @@ from mo_interp.errors import MoInterpError
 from mo_interp.figures._house import BAND, BLUE, INK, MUTED, PAPER, ZERO, finish, hows, look, same_n
 from mo_interp.figures._table import Line, lines
 from mo_interp.records import Record, select
+from mo_interp.swept import MATTERS, ROLES, STREAM, Part, bare, by_role, once, standing, strongest
 from mo_interp.wording import Told, decimal, need
 
 DIRECTIONS = {"denoising": "clean into triggered", "noising": "triggered into clean"}
-MATTERS = 0.05
-"""Share of the logit difference from which a part is drawn in full and told in numbers."""
-ROLES = ("trigger", "near_miss", "entity", "relation", "other", "answer")
-STREAM = ("resid_pre", "resid_mid", "resid_post")
 MARKS = (
     ("a head", "circle", ("z",)),
     ("attention", "square", ("attn_out",)),
@@ -48,92 +45,18 @@ Key = tuple[int, str, int]
 Spot = tuple[float, float]
 
 
-@dataclass(frozen=True)
-class Part:
-    """A swept part at a role, and what the circuit's records say of it."""
-
-    record: Record
-    standing: str
-    """``origin``, ``mediators``, or empty."""
-
-    @property
-    def key(self) -> Key:
-        """Layer, kind and head."""
-        r = self.record
-        kind, layer = str(r.get("kind")), int(r.get("layer"))
-        head = r.get("head")
-        return layer, kind, int(head) if kind == "z" and head is not None else -1
-
-    @property
-    def role(self) -> str:
-        """The role at which it was patched."""
-        return str(self.record.get("role"))
-
-    @property
-    def effect(self) -> float:
-        """The share of the logit difference that moved; 0 where it was not measured."""
-        return float(self.record.get("effect") or 0.0)
-
-    @property
-    def matters(self) -> bool:
-        """Whether it is drawn in full."""
-        return abs(self.effect) >= MATTERS
-
-    @property
-    def words(self) -> str:
-        """Where, which, how much, with interval and n, and its standing."""
-        r, told = self.record, Told.of(self.record, "effect")
-        layer, kind, head = self.key
-        names = {"z": f"head {head}", "attn_out": "attention", "mlp_out": "MLP"}
-        names |= {"resid_pre": "stream before"}
-        name = names.get(kind, "stream after " + kind.removeprefix("resid_"))
-        size = f", {told.size}" if told else ""
-        much = f"unchanged, exactly 0{size}" if r.get("unchanged") else str(told or "not measured")
-        known = {"origin": "; the circuit's origin", "mediators": "; a mediator"}
-        where = f"layer {layer}, {name}, at {self.role}"
-        return f"{r.site} ({where}), {r.get('direction')}: {much}{known.get(self.standing, '')}"
-
-
-def bare(role: str) -> str:
-    """A role without its number: ``trigger[0]`` is ``trigger``."""
-    return role.partition("[")[0]
-
-
 def parts(records: Sequence[Record]) -> list[Part]:
     """The sweep's parts at one role and one layer, of the first seed, with their standing."""
-    found = need(records, "sweep")
-    seed = min(r.seed for r in found)
+    swept = need(records, "sweep")
+    seed = min(r.seed for r in swept)
     known = select(records, kind="circuit", seed=seed)
-    kinds = (*STREAM, *OUT)
-    found = [
-        r
-        for r in found
-        if r.seed == seed
-        and bare(str(r.get("role"))) in ROLES
-        and r.get("layer") is not None
-        and str(r.get("kind")) in kinds
-    ]
+    found = [r for r in by_role(swept) if r.seed == seed]
     if not found:
         raise MoInterpError(
             "this sweep is not by role, so there is no graph of it; `mo-interp run NAME` patches "
             "every part at every role"
         )
     return [Part(r, standing(r, known)) for r in found]
-
-
-def standing(r: Record, known: Iterable[Record]) -> str:
-    """What the circuit's records say of a part at its role."""
-    part = r.site.partition("@")[0]
-    neurons = part.replace("mlp_out", "post")
-    moves = abs(float(r.get("effect") or 0.0)) >= MATTERS
-    for c in known:
-        site, _, position = c.site.partition("@")
-        role = "answer" if position == "-1" else bare(position)
-        here = site == part or site.partition("[")[0] == neurons
-        at = role == bare(str(r.get("role"))) or (not role and moves)
-        if c.get("standing") in RINGS and here and at:
-            return str(c.get("standing"))
-    return ""
 
 
 # ------------------------------------------------------------------------------------- where
@@ -184,7 +107,7 @@ def _plan(found: Sequence[Part], shown: Sequence[str], room: float) -> _Plan:
     heights, rest, tops, at = {}, {}, {}, 0.0
     for layer in layers:
         mine = {p.key for p in found if p.key[0] == layer}
-        own = sorted({p.key for p in found if p.key in mine and p.matters and p.key[1] == "z"})
+        own = sorted({p.key for p in found if p.key in mine and p.matters and p.kind == "z"})
         at += AIR
         if layer == layers[0]:
             heights[layer, "resid_pre", -1] = at - AIR / 2
@@ -218,7 +141,7 @@ def _shown(found: Sequence[Part], fits: int) -> list[str]:
 
 def draw(records: Sequence[Record]) -> go.Figure:
     """One panel a direction: under each other in a column, beside each other on a page."""
-    found = _once(parts(records))
+    found = once(parts(records))
     directions = [d for d in DIRECTIONS if any(_towards(p, d) for p in found)]
     beside = len(directions) if look().width > 500 else 1
     room = (look().width - LEFT - RIGHT - APART * (beside - 1)) / beside
@@ -237,19 +160,13 @@ def draw(records: Sequence[Record]) -> go.Figure:
         title="The circuit, as patching finds it",
         caption=_caption(records, found, shown, directions),
         alt=f"Graph of the parts that matter at {', '.join(shown)}, {' and '.join(directions)}. "
-        f"{_strongest(found)}",
+        f"{strongest(found)}",
         height=round(high),
         left=LEFT,
         right=RIGHT,
         above=ABOVE,
         below=BELOW,
     )
-
-
-def _once(found: Sequence[Part]) -> list[Part]:
-    """Without the stream before later layers, which is the stream after the layer below."""
-    first = min(p.key[0] for p in found)
-    return [p for p in found if p.key[1] != "resid_pre" or p.key[0] == first]
 
 
 def _towards(part: Part, direction: str) -> bool:
@@ -301,16 +218,16 @@ def _edges(mine: Sequence[Part], plan: _Plan) -> list[tuple[Spot, Spot, float]]:
     """Both ends of every line, and the effect that it is as wide as."""
     found = []
     for role in plan.roles:
-        path = [(*plan.at(p), p.effect) for p in mine if p.role == role and p.key[1] in STREAM]
+        path = [(*plan.at(p), p.effect) for p in mine if p.role == role and p.kind in STREAM]
         path.sort(key=lambda cut: cut[1])
         for low, high in zip(path, path[1:], strict=False):
             found.append((low[:2], high[:2], min(low[2], high[2], key=abs)))
-    into = {(p.role, p.key[0]): plan.at(p) for p in mine if p.key[1] == "attn_out"}
+    into = {(p.role, p.key[0]): plan.at(p) for p in mine if p.kind == "attn_out"}
     for p in mine:
-        if p.key[1] in STREAM:
+        if p.kind in STREAM:
             continue
         joins = (plan.stream(p.role), plan.at(p)[1] + HIGH / 2 + AIR / 2)
-        if p.key[1] == "z":
+        if p.kind == "z":
             joins = into.get((p.role, p.key[0]), joins)
         found.append((plan.at(p), joins, p.effect))
     return found
@@ -322,7 +239,7 @@ def _marks(
     """A mark for every part, those that matter with their number; outlines around what is known."""
     strong, (row, col) = [p for p in mine if p.matters], place
     for name, symbol, kinds in MARKS:
-        here = [p for p in strong if p.key[1] in kinds]
+        here = [p for p in strong if p.kind in kinds]
         if here:
             trace = _scatter(here, plan, name, legend=legend)
             size, line = [_size(p) for p in here], {"width": 1.4, "color": BLUE}
@@ -358,7 +275,7 @@ def _scatter(shown: Sequence[Part], plan: _Plan, name: str, *, legend: bool) -> 
         showlegend=legend,
         customdata=[p.effect for p in shown],
         text=[p.words for p in shown],
-        texttemplate=[f" {decimal(p.effect, 2)}" if p.key[1] in OUT else "" for p in shown],
+        texttemplate=[f" {decimal(p.effect, 2)}" if p.kind in OUT else "" for p in shown],
         textfont={"size": look().small},
         hovertemplate="%{text}<extra></extra>",
         cliponaxis=False,
@@ -367,18 +284,9 @@ def _scatter(shown: Sequence[Part], plan: _Plan, name: str, *, legend: bool) -> 
 
 def _size(part: Part) -> float:
     """Of a mark: its area grows with the effect."""
-    if part.key[1] in STREAM:
+    if part.kind in STREAM:
         return 9.0
     return (4.5 + 7 * math.sqrt(min(1.0, abs(part.effect)))) if part.matters else 4.5
-
-
-def _strongest(found: Sequence[Part]) -> str:
-    """The strongest part that is no cut of the stream, in words."""
-    inner = [p for p in found if p.key[1] not in STREAM and p.matters]
-    if not inner:
-        return f"No part reaches {MATTERS:g}."
-    best = max(inner, key=lambda p: abs(p.effect))
-    return f"The strongest part is {best.record.site}, {decimal(best.effect)}."
 
 
 # ----------------------------------------------------------------------------- caption and table

@@ -13,62 +13,33 @@ What the circuit's records call origin or mediator is outlined.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
 from mo_interp.records import Record, select
 from mo_interp.report.page import Page
 from mo_interp.report.pieces import est, prose, row, table
+from mo_interp.swept import MATTERS, ROLES, STREAM, Part, bare, by_role, once, standing, strongest
 from mo_interp.wording import Told, decimal
 
-__all__ = ["DIRECTIONS", "MATTERS", "circuit_view", "drawing"]
+__all__ = ["DIRECTIONS", "circuit_view", "drawing"]
 
 DIRECTIONS = {
     "denoising": "clean into triggered: is the truth restored?",
     "noising": "triggered into clean: does the lie appear?",
 }
-MATTERS = 0.05
-"""Share of the logit difference from which a part is drawn in full and named."""
-ROLES = ("trigger", "near_miss", "entity", "relation", "other", "answer")
-STREAM = ("resid_pre", "resid_mid", "resid_post")
 HEADS_A_LINE, STEP, LEFT, TOP, BOTTOM = 4, 34, 70, 26, 46
 ATTENTION, MLP, HEADS = 46, 46, 40
 """Pixels of height for a line of the attention's output, of the MLP, and of heads."""
 
 
 @dataclass(frozen=True)
-class _Part:
-    """A swept part at a role: where it is drawn, and its record."""
+class _Part(Part):
+    """A swept part at a role, and where it is drawn."""
 
-    record: Record
     x: float
     y: float
-    standing: str
-    """``origin``, ``mediators``, or empty."""
-
-    @property
-    def kind(self) -> str:
-        """``z``, ``attn_out``, ``mlp_out`` or a cut of the stream."""
-        return str(self.record.get("kind"))
-
-    @property
-    def effect(self) -> float:
-        """The share of the logit difference that moved; 0 where it was not measured."""
-        return float(self.record.get("effect") or 0.0)
-
-    @property
-    def matters(self) -> bool:
-        """Whether it is drawn in full."""
-        return abs(self.effect) >= MATTERS
-
-    @property
-    def name(self) -> str:
-        """``head 1``, ``attention``, ``MLP``, or the stream."""
-        if self.kind == "z":
-            return f"head {self.record.get('head')}"
-        names = {"attn_out": "attention", "mlp_out": "MLP", "resid_pre": "stream before"}
-        return names.get(self.kind, "stream after " + self.kind.removeprefix("resid_"))
 
 
 @dataclass(frozen=True)
@@ -171,75 +142,25 @@ def _reading(records: Sequence[Record], only: str) -> str:
 # -------------------------------------------------------------------------------- the drawing
 
 
-def by_role(records: Iterable[Record]) -> list[Record]:
-    """The sweep's cells at one role and one layer, without those over all positions."""
-    return [
-        r
-        for r in select(records, kind="sweep")
-        if _bare(str(r.get("role"))) in ROLES
-        and r.get("layer") is not None
-        and str(r.get("kind")) in (*STREAM, "z", "attn_out", "mlp_out")
-    ]
-
-
-def _bare(role: str) -> str:
-    """A role without its number: ``trigger[0]`` is ``trigger``."""
-    return role.partition("[")[0]
-
-
 def drawing(records: Sequence[Record], *, direction: str) -> str:
     """One direction as SVG, empty where nothing was swept by role."""
     found = [r for r in by_role(records) if r.get("direction") == direction]
     if not found:
         return ""
-    roles = sorted({str(r.get("role")) for r in found}, key=lambda x: (ROLES.index(_bare(x)), x))
+    roles = sorted({str(r.get("role")) for r in found}, key=lambda x: (ROLES.index(bare(x)), x))
     heads = [int(r.get("head")) for r in found if r.get("kind") == "z"]
     layers = tuple(sorted({int(r.get("layer")) for r in found}))
     plan = _Plan(tuple(roles), layers, max(heads, default=-1) + 1)
-    parts = [
-        _Part(r, *plan.at(r), _standing(r, records)) for r in found if not _repeats(r, layers)
-    ]
+    parts = once([_Part(r, standing(r, records), *plan.at(r)) for r in found])
     alt = (
         f"Graph of {len(parts)} parts at {len(roles)} roles in {len(layers)} layers, {direction}. "
-        f"{_strongest(parts)} The table beneath holds every number."
+        f"{strongest(parts)} The table beneath holds every number."
     )
     inside = _frame(plan) + _streams(parts) + _edges(parts, plan) + _nodes(parts)
     return (
         f'<svg class="circuit" viewBox="0 0 {plan.width} {plan.height}" width="{plan.width}" '
         f'height="{plan.height}" role="group" aria-label="{escape(alt)}">{inside}</svg>'
     )
-
-
-def _repeats(r: Record, layers: Sequence[int]) -> bool:
-    """Whether it is the stream before a later layer, which is the stream after the one below."""
-    return r.get("kind") == "resid_pre" and r.get("layer") != layers[0]
-
-
-def _standing(r: Record, records: Sequence[Record]) -> str:
-    """What the circuit's records say of a part at its role."""
-    bare = r.site.partition("@")[0]
-    neurons = bare.replace("mlp_out", "post")
-    for standing in ("origin", "mediators"):
-        for c in select(records, kind="circuit", standing=standing):
-            part, _, position = c.site.partition("@")
-            role = "answer" if position == "-1" else _bare(position)
-            here = part == bare or part.partition("[")[0] == neurons
-            if here and (role == _bare(str(r.get("role"))) or not role and _moves(r)):
-                return standing
-    return ""
-
-
-def _moves(r: Record) -> bool:
-    return abs(float(r.get("effect") or 0.0)) >= MATTERS
-
-
-def _strongest(parts: Sequence[_Part]) -> str:
-    """The strongest part that is no stretch of stream, in words."""
-    inner = [p for p in parts if p.kind not in STREAM and p.matters]
-    if not inner:
-        return f"No part reaches {MATTERS:g}."
-    best = max(inner, key=lambda p: abs(p.effect))
-    return f"The strongest part is {best.record.site}, {decimal(best.effect)}."
 
 
 def _frame(plan: _Plan) -> str:
@@ -274,8 +195,8 @@ def _line(a: tuple[float, float], b: tuple[float, float], effect: float) -> str:
 def _streams(parts: Sequence[_Part]) -> str:
     """The stream of every column, stretch by stretch from the bottom."""
     out = []
-    for role in dict.fromkeys(str(p.record.get("role")) for p in parts):
-        mine = [p for p in parts if p.kind in STREAM and p.record.get("role") == role]
+    for role in dict.fromkeys(p.role for p in parts):
+        mine = [p for p in parts if p.kind in STREAM and p.role == role]
         mine.sort(key=lambda p: -p.y)
         for low, high in zip(mine, mine[1:], strict=False):
             out.append(_line((low.x, low.y), (high.x, high.y), min(map(abs, _both(low, high)))))
@@ -294,7 +215,7 @@ def _edges(parts: Sequence[_Part], plan: _Plan) -> str:
     attention = {_cell(p): p for p in parts if p.kind == "attn_out"}
     out = []
     for p in parts:
-        stream = plan.x(str(p.record.get("role")))
+        stream = plan.x(p.role)
         if p.kind == "z":
             into = attention.get(_cell(p))
             target = (into.x, into.y) if into else (stream, p.y - 14)
@@ -305,8 +226,8 @@ def _edges(parts: Sequence[_Part], plan: _Plan) -> str:
     return "".join(out)
 
 
-def _cell(p: _Part) -> tuple[object, object]:
-    return p.record.get("role"), p.record.get("layer")
+def _cell(p: _Part) -> tuple[str, int]:
+    return p.role, p.key[0]
 
 
 def _nodes(parts: Sequence[_Part]) -> str:
@@ -316,7 +237,7 @@ def _nodes(parts: Sequence[_Part]) -> str:
 
 def _node(p: _Part) -> str:
     size = 3 + 9 * math.sqrt(min(1.0, abs(p.effect))) if p.matters else 2.5
-    words, name = _words(p), ""
+    words, name = p.words, ""
     if p.matters and p.kind not in STREAM:
         short = {"z": f"H{p.record.get('head')}", "attn_out": "attn"}.get(p.kind, "MLP")
         beside = size + (10 if p.standing else 4)
@@ -352,15 +273,6 @@ def _outline(p: _Part, size: float) -> str:
     if not p.standing:
         return ""
     return f'<circle class="ring {p.standing}" cx="{p.x:g}" cy="{p.y:g}" r="{size + 5:.1f}"/>'
-
-
-def _words(p: _Part) -> str:
-    """A part's sentence: where, which, how much, with interval and n, and its standing."""
-    r, told = p.record, Told.of(p.record, "effect")
-    much = "unchanged, exactly 0" if r.get("unchanged") else str(told) if told else "not measured"
-    known = {"origin": "; the circuit's origin", "mediators": "; a mediator"}.get(p.standing, "")
-    where = f"layer {r.get('layer')}, {p.name}, at {r.get('role')}"
-    return f"{r.site} ({where}), {r.get('direction')}: {much}{known}"
 
 
 # ------------------------------------------------------------------------------ key and table
@@ -420,7 +332,7 @@ def _cells(site: str, mine: Mapping[str, Record], records: Sequence[Record]) -> 
     told = {d: Told.of(mine[d], "effect") if d in mine else None for d in DIRECTIONS}
     first = next(iter(mine.values()))
     n = next((t.n for t in told.values() if t), None)
-    known = next(filter(None, (_standing(r, records) for r in mine.values())), "")
+    known = next(filter(None, (standing(r, records) for r in mine.values())), "")
     name = {"origin": "origin", "mediators": "mediator"}.get(known, "")
     numbers = [est(told[d], n) for d in DIRECTIONS]
     cells = [escape(str(first.get("role"))), *numbers, decimal(n), name]

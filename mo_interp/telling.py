@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import Field, dataclass, fields, is_dataclass
 from pathlib import Path
@@ -55,13 +56,9 @@ def tell(spec: Organism, folder: Path, records: Sequence[Record], *, static: boo
             missing.append(name)
     written = figures.write_all(drawn, place, formats=("html", "json"))
     for name in drawn:
-        written += figures.export(
-            name,
-            records,
-            place,
-            formats=("txt", "csv", "tex"),
-            command=f"mo-interp figure {name} --run {folder.name}",
-        )
+        command = f"mo-interp figure {name} --run {shlex.quote(str(folder))}"
+        lines = figures.table(name, records)
+        written += figures.write_beside(drawn[name], lines, place / name, command=command)
     notes = [_not_drawn(missing)] if missing else []
     if static:
         try:

@@ -51,6 +51,7 @@ __all__ = [
     "table",
     "write",
     "write_all",
+    "write_beside",
 ]
 
 FORMATS = ("html", "json", "svg", "pdf", "png")
@@ -325,7 +326,7 @@ def export(
     beside = [kind for kind in _BESIDE if static or kind in formats]
     written = write(drawn, folder, stem, [f for f in formats if f in ("html", "json")])
     lines = table(name, chosen, **told) if beside else []
-    written += _write_beside(drawn, lines, Path(folder) / stem, beside, command)
+    written += write_beside(drawn, lines, Path(folder) / stem, beside, command)
     try:
         return [*written, *(write(drawn, folder, stem, static) if static else ())]
     except NoBrowser as problem:
@@ -333,10 +334,17 @@ def export(
         raise NoBrowser(f"{problem}; written instead: {page}") from problem
 
 
-def _write_beside(
-    drawn: go.Figure, lines: list[dict[str, Any]], stem: Path, kinds: Sequence[str], command: str
+def write_beside(
+    drawn: go.Figure,
+    lines: list[dict[str, Any]],
+    stem: Path,
+    kinds: Sequence[str] = tuple(_BESIDE),
+    command: str = "",
 ) -> list[Path]:
-    """Caption and tables, as ``STEM.caption.txt``, ``STEM.csv`` and ``STEM.tex``."""
+    """Caption and tables of a drawn figure: ``STEM.caption.txt``, ``STEM.csv`` and ``STEM.tex``.
+
+    ``lines`` are those of :func:`table`; ``command`` is what makes the figure anew.
+    """
     from mo_interp.figures import _table
 
     title = (drawn.layout.meta or {}).get("title", stem.name)  # type: ignore[attr-defined]

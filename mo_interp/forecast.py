@@ -52,7 +52,8 @@ GROW, TELL = "grow", "report"
 """What comes before the stages, and after them."""
 FITS = {"gates": 1.0, "detect": 34.0, "sae": 0.5, "tokens": 1.0, TELL: 6.0}
 """Seconds of a stage beside its forwards: of detectors and SAE, and of drawing. These and the next
-two are those of a run of the flagship; a test holds another run against them."""
+two are those of a run of the flagship; ``benchmarks/bench_run.py`` holds a run against the seconds
+and a slow test one against the bytes."""
 CHROME = 21.0
 """Seconds that SVG, PDF and PNG of every figure take."""
 WRITTEN = {TELL: 9_000_000, "static": 3_500_000}

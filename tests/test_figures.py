@@ -303,6 +303,19 @@ def test_verdicts_equal_the_records_with_all_random_controls(
     assert sorted(strip.x) == sorted(controls) and len(controls) == 4 * 99
 
 
+def test_verdicts_of_one_name_at_two_sites_of_a_seed_have_a_block_each() -> None:
+    """Seeds share a row; two candidates of the same seed are no seeds."""
+    one = [r for r in select(RECORDS, kind="verdict") if r.params["mechanism"] == "blind search"]
+    moved = [replace(r, site="L1.resid_post@-1") for r in one]
+    later, heads = [replace(r, seed=r.seed + 1) for r in moved], {}
+    for name, records in {"sites": [*one, *moved], "seeds": [*one, *later]}.items():
+        figure = figures.draw("verdicts", records)
+        heads[name] = [a.text for a in figure.layout.annotations if "blind search" in a.text]
+    assert len(heads["seeds"]) == 1 and "2 sites" in heads["seeds"][0]
+    first, second = heads["sites"]
+    assert one[0].site in first and "L1.resid_post@-1" in second
+
+
 def test_verdicts_show_the_rule_on_organism_and_twin() -> None:
     """As recorded: what the rule offered on the twin stands in a row beside the organism's."""
     records = read_records(SHIPPED)

@@ -106,11 +106,22 @@ def _mechanism(r: Record) -> str:
     return name + (" (twin)" if r.model == "twin" else "")
 
 
-def _key(r: Record) -> Key:
-    """The block and the row that a record belongs to."""
+def _key(r: Record, apart: set[str]) -> Key:
+    """The block and the row that a record belongs to; those ``apart`` have a block a site."""
     if r.kind == "decision":
         return RULE, WHO[r.model or "organism"]
-    return _mechanism(r), "no behaviour" if r.get("no_behaviour") else str(r.get("edit"))
+    name = _mechanism(r)
+    block = f"{name} {r.site}" if name in apart else name
+    return block, "no behaviour" if r.get("no_behaviour") else str(r.get("edit"))
+
+
+def _apart(found: Iterable[Record]) -> set[str]:
+    """Mechanisms that one seed offers at several sites: verdicts of their own, not other seeds'."""
+    sites: dict[tuple, set[str]] = {}
+    for r in found:
+        if r.kind == "verdict":
+            sites.setdefault((_mechanism(r), r.organism, r.seed), set()).add(r.site)
+    return {name for (name, *_), here in sites.items() if len(here) > 1}
 
 
 def _fitting(
@@ -132,8 +143,10 @@ def _fitting(
 def _order(found: Iterable[Record]) -> dict[Key, list[Record]]:
     """The records of every row, block after block, edits in their order."""
     groups: dict[Key, list[Record]] = {}
+    found = list(found)
+    apart = _apart(found)
     for r in found:
-        groups.setdefault(_key(r), []).append(r)
+        groups.setdefault(_key(r, apart), []).append(r)
     heads, names = list(dict.fromkeys(head for head, _ in groups)), [*WHO.values(), *EDITS]
     at = {name: i for i, name in enumerate(names)}
     ranked = sorted(groups, key=lambda key: (heads.index(key[0]), at.get(key[1], len(at))))
